@@ -8,34 +8,71 @@ if(NOT OFFSHOOT_PORTABLE)
   target_compile_options(offshoot_flags INTERFACE -march=native)
 endif()
 if(OFFSHOOT_SANITIZE)
+  # maybe-uninitialized: instrumented code makes g++ 12 raise it falsely.
   target_compile_options(offshoot_flags INTERFACE
-    -fsanitize=${OFFSHOOT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${OFFSHOOT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    -Wno-error=maybe-uninitialized)
   target_link_options(offshoot_flags INTERFACE -fsanitize=${OFFSHOOT_SANITIZE})
 endif()
-target_compile_definitions(offshoot_flags INTERFACE $<$<CONFIG:Debug>:OFFSHOOT_POISON>)
+target_compile_definitions(offshoot_flags INTERFACE
+  $<$<CONFIG:Debug>:OFFSHOOT_POISON> $<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 
 # offshoot_library(engine SOURCES a.cpp b.cpp LINK PUBLIC x PRIVATE y): library offshoot::engine.
 function(offshoot_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_library(offshoot_${name} STATIC ${ARG_SOURCES})
   add_library(offshoot::${name} ALIAS offshoot_${name})
-  target_include_directories(offshoot_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  target_include_directories(offshoot_${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:include/offshoot>)
   target_compile_features(offshoot_${name} PUBLIC cxx_std_20)
   target_link_libraries(offshoot_${name} PRIVATE $<BUILD_INTERFACE:offshoot_flags>)
   target_link_libraries(offshoot_${name} ${ARG_LINK})
+  set_target_properties(offshoot_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# offshoot_program(offshoot-hmm SOURCES ... LINK ...)
+# offshoot_program(offshoot-hmm SOURCES ... LINK ...): lands in <build>/bin.
 function(offshoot_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE offshoot_flags ${ARG_LINK})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
-# offshoot_test(engine SOURCES ... LINK ...): one test binary a folder, named engine_tests.
+# offshoot_test(engine SOURCES ... LINK ... [SERIAL ...]): one test binary a folder, named
+# engine_tests; each GoogleTest case is the ctest engine.<Suite>.<Case>.
+# SERIAL "Speed.*" "Memory.*": cases that measure, so that ctest runs nothing beside them.
 function(offshoot_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;SERIAL" ${ARGN})
   add_executable(${name}_tests ${ARG_SOURCES})
-  target_link_libraries(${name}_tests PRIVATE offshoot_flags ${ARG_LINK} GTest::gtest_main)
-  gtest_discover_tests(${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60)
+  target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name}_tests PRIVATE
+    offshoot_flags offshoot_test_support ${ARG_LINK} GTest::gtest_main)
+  list(JOIN ARG_SERIAL ":" serial)
+  set(discover TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
+  if(serial)
+    gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "-${serial}"
+                         TEST_LIST ${name}_parallel_tests)
+    gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "${serial}"
+                         TEST_LIST ${name}_serial_tests PROPERTIES RUN_SERIAL TRUE)
+  else()
+    gtest_discover_tests(${name}_tests ${discover})
+  endif()
+endfunction()
+
+# offshoot_program_test(hmm_smoke COMMAND $<TARGET_FILE:offshoot-hmm> --steps 3): runs a whole
+# program. In release only: under sanitizers its parts are tested, and it would take minutes.
+function(offshoot_program_test name)
+  cmake_parse_arguments(ARG "SERIAL" "TIMEOUT" "COMMAND;ENVIRONMENT" ${ARGN})
+  if(OFFSHOOT_SANITIZE)
+    return()
+  endif()
+  add_test(NAME ${name} COMMAND ${ARG_COMMAND})
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${ARG_ENVIRONMENT}" LABELS program)
+  if(ARG_SERIAL)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE)
+  endif()
+  if(ARG_TIMEOUT)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  endif()
 endfunction()
