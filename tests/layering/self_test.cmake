@@ -1,0 +1,58 @@
+# cmake -DWORK=<scratch folder> -P self_test.cmake: layering.cmake catches what it is there for.
+cmake_minimum_required(VERSION 3.25)
+
+# Runs layering.cmake on a tree of one file; sets `status` and `output`.
+function(check_tree file text)
+  file(REMOVE_RECURSE ${WORK})
+  file(WRITE ${WORK}/${file} "${text}")
+  execute_process(
+    COMMAND ${CMAKE_COMMAND} -DROOT=${WORK} -P ${CMAKE_CURRENT_LIST_DIR}/layering.cmake
+    RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  set(status ${status} PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+function(expect_breach file text)
+  check_tree(${file} "${text}")
+  if(status EQUAL 0 OR NOT output MATCHES "${file}: ")
+    message(FATAL_ERROR "not caught: ${file} with\n${text}\n${output}")
+  endif()
+endfunction()
+
+function(expect_clean file text)
+  check_tree(${file} "${text}")
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "falsely caught: ${file} with\n${text}\n${output}")
+  endif()
+endfunction()
+
+string(REPEAT "int x\;\n" 500 longest)
+
+expect_breach(engine/a.cpp "#include \"ops/gelu.h\"\n")
+expect_breach(ops/a.h "// [1]\n  #  include \"models/moe.h\"\n")
+expect_breach(models/a.h "#include \"optim/adamw.h\"\n")
+expect_breach(mass/a.cpp "#include <vector>\n\n#include \"tools/support/options.h\"\n")
+expect_breach(tools/a.cpp "#include \"tests/support/tree.h\"\n")
+expect_breach(cuda/a.cu "#include \"engine/tensor.h\"\n")
+expect_breach(tools/hmm/a.cpp "#include \"engine/testing/gradcheck.h\"\n")
+expect_breach(ops/a.cpp "#include \"../engine/tape.h\"\n")
+expect_breach(ops/a.cpp "#include \"gelu.h\"\n")
+expect_breach(ops/a.cpp "#include <cuda_runtime.h>\n")
+expect_breach(cuda/a.h "#include <cuda_fp16.h>\n")
+expect_breach(engine/tape.cpp "#include <nlohmann/json.hpp>\n")
+expect_breach(engine/json.h "#include <nlohmann/json_fwd.hpp>\n")
+expect_breach(tools/hmm/main.cpp "#include <CLI/CLI.hpp>\n")
+expect_breach(engine/checkpoint.h "#include <hdf5.h>\n")
+expect_breach(tools/hmm/a.cpp "#include <hdf5.h>\n")
+expect_breach(ops/a.h "#include <fmt/ranges.h>\n")
+expect_breach(ops/a.h "#include <dnnl.hpp>\n")
+expect_breach(engine/a.cpp "#include <gtest/gtest.h>\n")
+expect_breach(ops/a.cpp "${longest}int y\;\n")
+
+expect_clean(ops/a.cpp "${longest}")
+expect_clean(mass/a.cpp "#include <cmath>\n#include \"models/moe.h\"\n#include \"optim/adamw.h\"\n")
+expect_clean(cuda/a.cu "#include <cuda_runtime.h>\n#include \"cuda/stream.h\"\n")
+expect_clean(engine/json.cpp "#include <nlohmann/json.hpp>\n")
+expect_clean(tools/support/options.cpp "#include <CLI/CLI.hpp>\n")
+expect_clean(engine/hdf5_file.cpp "#include <hdf5.h>\n")
+expect_clean(tests/ops/a_test.cpp "#include \"engine/testing/gradcheck.h\"\n")
