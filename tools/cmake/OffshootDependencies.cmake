@@ -13,14 +13,15 @@ find_package(Threads REQUIRED)
 
 find_package(fmt QUIET)
 offshoot_found(fmt_FOUND libfmt-dev)
-find_package(dnnl QUIET)
-offshoot_found(dnnl_FOUND libdnnl-dev)
+find_package(onednn QUIET)
+offshoot_found(onednn_FOUND libdnnl-dev)
 find_package(nlohmann_json QUIET)
 offshoot_found(nlohmann_json_FOUND nlohmann-json3-dev)
 find_package(CLI11 QUIET)
 offshoot_found(CLI11_FOUND libcli11-dev)
 
-# HDF5 by pkg-config: FindHDF5 wants a C compiler and links all that a static libhdf5 would need.
+# HDF5 (PkgConfig::hdf5) by pkg-config: FindHDF5 wants a C compiler, and links all that a static
+# libhdf5 would need.
 find_package(PkgConfig QUIET)
 offshoot_found(PKG_CONFIG_FOUND pkg-config)
 if(PKG_CONFIG_FOUND)

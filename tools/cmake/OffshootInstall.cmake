@@ -32,4 +32,5 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/offshoot-config-version.c
   COMPATIBILITY SameMinorVersion)
 install(FILES
   ${PROJECT_BINARY_DIR}/offshoot-config.cmake ${PROJECT_BINARY_DIR}/offshoot-config-version.cmake
+  ${CMAKE_CURRENT_LIST_DIR}/Findonednn.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/offshoot)
