@@ -1,0 +1,58 @@
+// Storage: memory that tensors share. Two kinds: pooled (activations, scratch), here; growable
+// (parameters, gradients, moments), in engine/growable_buffer.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "engine/device.h"
+
+namespace offshoot {
+
+class Storage {
+ public:
+  virtual ~Storage() = default;
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  std::byte* data() const { return data_; }
+  // What may be touched now; a growable storage's changes with its rows.
+  int64_t bytes() const { return bytes_; }
+  Device device() const { return {}; }
+
+ protected:
+  Storage() = default;
+
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+// At least `bytes` of memory, 64-byte aligned, contents undefined. It comes from a cache of blocks
+// by size class and goes back there, so that a loop of constant shapes asks the system only once.
+// Debug builds fill it with 0xff bytes (NaN), others when testing::poison_storage() asks for it:
+// what is read before it is written shows. Throws Error when bytes < 0 or the system has no memory.
+std::shared_ptr<Storage> pooled_storage(int64_t bytes);
+
+struct StorageStats {
+  int64_t system_requests;  // since the program began: pooled blocks and growable commits
+  int64_t pooled_bytes;     // held from the system by the cache, in use or not
+  int64_t pooled_bytes_in_use;
+  int64_t pooled_bytes_peak;  // the most that was in use at once
+  int64_t growable_bytes;     // committed
+};
+StorageStats storage_stats();
+
+// Returns the cache's unused blocks to the system.
+void release_pooled_storage();
+
+namespace testing {
+void poison_storage(bool on);
+}  // namespace testing
+
+namespace detail {
+void count_growable_commit(int64_t bytes);  // one system request
+void count_growable_release(int64_t bytes) noexcept;
+}  // namespace detail
+
+}  // namespace offshoot
