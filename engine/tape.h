@@ -102,7 +102,7 @@ class Tape {
   };
   struct Slot {
     Tensor tensor;
-    Tensor grad;  // undefined: empty
+    Tensor grad = {};  // undefined: empty
     bool is_leaf = false;
     Parameter* parameter = nullptr;  // whose own slot is used instead of `grad`
     uint64_t generation = 0;
