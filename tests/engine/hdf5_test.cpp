@@ -1,0 +1,323 @@
+// HDF5 files: what is written is read, by us and by others; what is wrong is refused.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+
+#include "engine/error.h"
+#include "engine/hdf5_file.h"
+#include "engine/random.h"
+#include "engine/xxh3.h"
+
+namespace offshoot {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Hdf5Test : public ::testing::Test {
+ protected:
+  Hdf5Test() : folder_(fs::temp_directory_path() / fmt::format("offshoot-hdf5-{}", ::getpid())) {
+    fs::create_directories(folder_);
+  }
+  ~Hdf5Test() override { fs::remove_all(folder_); }
+  std::string path(const std::string& name) const { return folder_ / name; }
+
+  fs::path folder_;
+};
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void put_bytes(const std::string& path, std::string_view bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+template <class T>
+std::vector<T> random_values(size_t count, uint64_t seed) {
+  Random random(seed, 1);
+  std::vector<T> values(count);
+  for (T& value : values) value = static_cast<T>(random.normal() * 50);
+  return values;
+}
+
+const std::vector<H5Column> kLineage{
+    {"id", std::vector<int64_t>{0, 1, 2}},
+    {"p_value", std::vector<double>{std::numeric_limits<double>::quiet_NaN(), 0.01, 1e-300}},
+    {"parent", std::vector<int64_t>{-1, 0, 0}}};
+
+// One of everything, 64 KiB rows in chunks included.
+void write_sample(const std::string& path, uint64_t seed = 1) {
+  AtomicFile file(path);
+  H5Writer h5(file);
+  h5.write("model/block.fc1.weight", {3, 5, 7}, random_values<float>(105, seed));
+  h5.write("model/rows", {3, 20000}, random_values<float>(60000, seed), H5Rows::growing);
+  h5.write("model/small rows", {3, 2}, random_values<float>(6, seed), H5Rows::growing);
+  h5.write("f64", {17}, random_values<double>(17, seed));
+  h5.write("deep/er/i32", {2, 3}, random_values<int32_t>(6, seed));
+  h5.write("deep/i64", {1}, std::vector<int64_t>{std::numeric_limits<int64_t>::min()});
+  h5.write("deep/u64", {}, std::vector<uint64_t>{std::numeric_limits<uint64_t>::max()});
+  h5.write("u8", {255}, random_values<uint8_t>(255, seed));
+  h5.write_text("configuration", "{\"d\": 64, \"name\": \"Müller\"}");
+  h5.write_texts("names", {"a", "", "größer"});
+  h5.write_table("lineage/block0", kLineage);
+  h5.set_attribute("/", "format", "sample");
+  h5.set_attribute("/", "step", 1234567890123);
+  h5.set_attribute("deep", "rate", 0.1);
+  h5.set_attribute("u8", "empty", "");
+  h5.close();
+  file.commit();
+}
+
+TEST_F(Hdf5Test, ReadsBackEveryTypeBitForBit) {
+  write_sample(path("a.h5"));
+  const H5Reader h5(path("a.h5"));
+  EXPECT_EQ(h5.read<float>("/model/block.fc1.weight", {3, 5, 7}), random_values<float>(105, 1));
+  EXPECT_EQ(h5.read<float>("model/rows", {3, 20000}), random_values<float>(60000, 1));
+  EXPECT_EQ(h5.read<double>("f64"), random_values<double>(17, 1));
+  EXPECT_EQ(h5.read<int32_t>("deep/er/i32"), random_values<int32_t>(6, 1));
+  EXPECT_EQ(h5.read<int64_t>("deep/i64").front(), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(h5.read<uint64_t>("deep/u64", {}).front(), std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(h5.read<uint8_t>("u8"), random_values<uint8_t>(255, 1));
+  EXPECT_EQ(h5.read_text("configuration"), "{\"d\": 64, \"name\": \"Müller\"}");
+  EXPECT_EQ(h5.read_texts("names"), (std::vector<std::string>{"a", "", "größer"}));
+  EXPECT_EQ(h5.text_attribute("/", "format"), "sample");
+  EXPECT_EQ(h5.integer_attribute("/", "step"), 1234567890123);
+  EXPECT_EQ(h5.number_attribute("deep", "rate"), 0.1);
+  EXPECT_EQ(h5.text_attribute("u8", "empty"), "");
+  const std::vector<H5Column> lineage = h5.read_table("lineage/block0");
+  ASSERT_EQ(lineage.size(), 3u);
+  EXPECT_EQ(lineage[0], kLineage[0]);
+  EXPECT_EQ(lineage[2], kLineage[2]);
+  EXPECT_TRUE(std::isnan(std::get<1>(lineage[1].values)[0]));
+  EXPECT_EQ(std::get<1>(lineage[1].values)[2], 1e-300);
+}
+
+TEST_F(Hdf5Test, ListsNamesTypesAndShapes) {
+  write_sample(path("a.h5"));
+  const H5Reader h5(path("a.h5"));
+  EXPECT_EQ(h5.children("/"), (std::vector<std::string>{"configuration", "deep", "f64", "lineage",
+                                                        "model", "names", "u8"}));
+  EXPECT_EQ(h5.datasets("deep"), (std::vector<std::string>{"deep/er/i32", "deep/i64", "deep/u64"}));
+  EXPECT_EQ(h5.datasets().size(), 11u);
+  EXPECT_EQ(h5.info("model/rows"), (H5Info{H5Type::f32, {3, 20000}}));
+  EXPECT_EQ(h5.info("configuration"), (H5Info{H5Type::text, {}}));
+  EXPECT_EQ(h5.info("lineage/block0"), (H5Info{H5Type::table, {3}}));
+  EXPECT_TRUE(h5.has("deep/er"));
+  EXPECT_TRUE(h5.is_group("deep/er"));
+  EXPECT_FALSE(h5.has("deep/er/other"));
+  EXPECT_FALSE(h5.has("no/such/group"));
+  EXPECT_EQ(h5.attributes("/"), (std::vector<std::string>{"format", "step"}));
+  EXPECT_EQ(h5.attribute("/", "step"), "1234567890123");
+}
+
+TEST_F(Hdf5Test, EqualCallsGiveEqualBytes) {
+  write_sample(path("a.h5"));
+  write_sample(path("b.h5"));
+  write_sample(path("c.h5"), 2);
+  EXPECT_EQ(bytes_of(path("a.h5")), bytes_of(path("b.h5")));
+  EXPECT_NE(bytes_of(path("a.h5")), bytes_of(path("c.h5")));
+}
+
+TEST_F(Hdf5Test, CarriesTheHashOfEachDataset) {
+  write_sample(path("a.h5"));
+  const H5Reader h5(path("a.h5"));
+  const auto values = random_values<double>(17, 1);
+  EXPECT_EQ(h5.text_attribute("f64", "xxh3"), to_string(xxh3(std::as_bytes(std::span(values)))));
+  Xxh3Stream stream;
+  stream.update(std::as_bytes(std::span(values).first(3)));
+  stream.update(std::as_bytes(std::span(values).subspan(3)));
+  EXPECT_EQ(to_string(stream.digest()), h5.text_attribute("f64", "xxh3"));
+  EXPECT_EQ(to_string(xxh3({})), "99aa06d3014798d86001c324468d497f");  // xxHash's own test
+}
+
+TEST_F(Hdf5Test, RefusesWhatDoesNotFit) {
+  AtomicFile file(path("a.h5"));
+  H5Writer h5(file);
+  const std::vector<float> six(6);
+  EXPECT_NE(error_of([&] {
+              h5.write("x", {2, 2}, six);
+            }).find("got 24 bytes, expected 16"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { h5.write("x", {0}, std::vector<float>{}); }), "");
+  EXPECT_NE(error_of([&] { h5.write_table("x", {{"id", std::vector<int64_t>{}}}); }), "");
+  EXPECT_NE(error_of([&] {
+              h5.write_table("x", {{"id", std::vector<int64_t>{1}}, {"p", std::vector<double>{}}});
+            }),
+            "");
+  EXPECT_NE(error_of([&] { h5.write_text("x", std::string_view("a\0b", 3)); }), "");
+  h5.write("x", {6}, six);
+  EXPECT_NE(error_of([&] { h5.write("x", {6}, six); }), "");
+  EXPECT_NE(error_of([&] { h5.write("x/y", {6}, six); }), "");
+  EXPECT_NE(error_of([&] { h5.set_attribute("z", "a", 1); }), "");
+}
+
+TEST_F(Hdf5Test, ErrorsNameFileDatasetAndExpectation) {
+  write_sample(path("a.h5"));
+  const H5Reader h5(path("a.h5"));
+  EXPECT_EQ(error_of([&] { h5.read<float>("f64"); }),
+            fmt::format("[hdf5] {}: f64: got f64, expected f32", path("a.h5")));
+  EXPECT_EQ(
+      error_of([&] {
+        h5.read<float>("model/rows", {3, 1});
+      }),
+      fmt::format("[hdf5] {}: model/rows: got f32 [3, 20000], expected f32 [3, 1]", path("a.h5")));
+  EXPECT_EQ(error_of([&] { h5.read<float>("model/none"); }),
+            fmt::format("[hdf5] {}: model/none: is missing", path("a.h5")));
+  EXPECT_NE(error_of([&] { h5.read<float>("model"); }).find("is not a dataset"), std::string::npos);
+  EXPECT_NE(error_of([&] { h5.text_attribute("/", "step"); }).find("is not text"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { h5.integer_attribute("/", "format"); }), "");
+  EXPECT_NE(error_of([&] { h5.text_attribute("/", "none"); }).find("is missing"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { h5.read_table("f64"); }), "");
+  EXPECT_NE(error_of([&] { h5.read_text("names"); }), "");
+}
+
+TEST_F(Hdf5Test, RefusesFilesThatAreNone) {
+  EXPECT_NE(error_of([&] { H5Reader h5(path("none.h5")); }).find("No such file"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { H5Reader h5(folder_.string()); }).find("not a regular file"),
+            std::string::npos);
+  put_bytes(path("empty.h5"), "");
+  EXPECT_NE(error_of([&] { H5Reader h5(path("empty.h5")); }).find("not an HDF5 file"),
+            std::string::npos);
+  put_bytes(path("text.h5"), std::string(5000, 'x'));
+  EXPECT_NE(error_of([&] { H5Reader h5(path("text.h5")); }).find("not an HDF5 file"),
+            std::string::npos);
+}
+
+// Every truncation is found; a flipped byte is found where it lies in a dataset or in metadata
+// that is used, and never does harm.
+TEST_F(Hdf5Test, DamagedFilesGiveErrors) {
+  write_sample(path("a.h5"));
+  const std::string whole = bytes_of(path("a.h5"));
+  const std::string damaged = path("b.h5");
+  for (const size_t length : {size_t{8}, size_t{100}, size_t{512}, whole.size() / 3,
+                              whole.size() / 2, whole.size() - 1}) {
+    put_bytes(damaged, whole.substr(0, length));
+    EXPECT_NE(error_of([&] { H5Reader h5(damaged); }), "") << length;
+  }
+  Random random(7, 7);
+  int found = 0;
+  for (int trial = 0; trial < 60; ++trial) {
+    std::string flipped = whole;
+    flipped[static_cast<size_t>(random.below(std::ssize(whole)))] ^= '\x10';
+    put_bytes(damaged, flipped);
+    const std::string error = error_of([&] { H5Reader h5(damaged); });
+    if (!error.empty()) ++found;
+    EXPECT_EQ(error.find('\n'), std::string::npos);
+  }
+  EXPECT_GT(found, 30);
+  const auto values = random_values<double>(17, 1);
+  const std::string needle(reinterpret_cast<const char*>(values.data()), 17 * sizeof(double));
+  std::string flipped = whole;
+  const size_t at = flipped.find(needle);
+  ASSERT_NE(at, std::string::npos);
+  flipped[at + 9] ^= '\x01';
+  put_bytes(damaged, flipped);
+  EXPECT_NE(error_of([&] { H5Reader h5(damaged); }).find("f64: is damaged"), std::string::npos);
+}
+
+// No write that fails leaves a file, touches the old one, or takes the process down.
+TEST_F(Hdf5Test, EveryFailingCallKeepsTheOldFile) {
+  write_sample(path("a.h5"));
+  const std::string before = bytes_of(path("a.h5"));
+  for (int64_t call = 0;; ++call) {
+    int64_t calls = 0;
+    const std::string error = error_of([&] {
+      AtomicFile file(path("a.h5"), {call, ENOSPC});
+      {
+        H5Writer h5(file);
+        h5.write("x", {60000}, random_values<float>(60000, 3));
+        h5.write("y/z", {3, 20000}, random_values<float>(60000, 4), H5Rows::growing);
+        h5.set_attribute("/", "format", "other");
+        h5.close();
+      }
+      file.commit();
+      calls = file.calls();
+    });
+    if (error.empty()) {
+      EXPECT_EQ(calls, call);
+      EXPECT_GT(calls, 5);
+      break;
+    }
+    EXPECT_NE(error.find("No space left on device (ENOSPC)"), std::string::npos) << error;
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1) << call;
+    // The last call forces the folder: then the new file is there, and whole.
+    const std::string after = bytes_of(path("a.h5"));
+    EXPECT_EQ(after != before, error.find("is in place") != std::string::npos) << call;
+    H5Reader h5(path("a.h5"));
+  }
+  EXPECT_EQ(H5Reader(path("a.h5")).text_attribute("/", "format"), "other");
+}
+
+TEST_F(Hdf5Test, OtherToolsReadIt) {
+  write_sample(path("a.h5"));
+  write_sample(path("b.h5"));
+  const auto run = [&](const std::string& command) {
+    return std::system(fmt::format("cd {} && {}", folder_.string(), command).c_str());
+  };
+  if (run("h5dump -V > out 2>&1") != 0) GTEST_SKIP() << "h5dump is not installed";
+  EXPECT_EQ(run("h5dump a.h5 > out"), 0);
+  EXPECT_EQ(run("h5ls -r a.h5 > out"), 0);
+  EXPECT_EQ(run("h5diff a.h5 b.h5 > out"), 0);
+  EXPECT_EQ(bytes_of(path("out")), "");
+}
+
+TEST_F(Hdf5Test, H5pyReadsIt) {
+  write_sample(path("a.h5"));
+  const auto run = [&](const std::string& command) {
+    return std::system(fmt::format("cd {} && {}", folder_.string(), command).c_str());
+  };
+  std::string python;
+  for (const std::string candidate : {"python3", "/usr/bin/python3"}) {
+    if (run(candidate + " -c 'import h5py' > out 2>&1") == 0) python = candidate;
+  }
+  if (python.empty()) GTEST_SKIP() << "h5py is not installed";
+  put_bytes(path("check.py"), R"(
+import h5py, math
+f = h5py.File('a.h5', 'r')
+assert f.attrs['format'] == 'sample' and f.attrs['step'] == 1234567890123
+assert f['model/rows'].shape == (3, 20000) and f['model/rows'].chunks == (1, 20000)
+assert f['model/small rows'].chunks is None
+t = f['lineage/block0']
+assert t.dtype.names == ('id', 'p_value', 'parent') and list(t['parent']) == [-1, 0, 0]
+assert math.isnan(t['p_value'][0]) and t['p_value'][1] == 0.01
+assert f['configuration'][()].decode() == '{"d": 64, "name": "Müller"}'
+assert [n.decode() for n in f['names'][:]] == ['a', '', 'größer']
+assert f['deep/u64'][()] == 2**64 - 1
+)");
+  EXPECT_EQ(run(python + " check.py"), 0);
+}
+
+TEST_F(Hdf5Test, ReadsWhatOtherToolsRewrite) {
+  write_sample(path("a.h5"));
+  const auto run = [&](const std::string& command) {
+    return std::system(fmt::format("cd {} && {}", folder_.string(), command).c_str());
+  };
+  if (run("h5repack -V > out 2>&1") != 0) GTEST_SKIP() << "h5repack is not installed";
+  ASSERT_EQ(run("h5repack -f GZIP=4 a.h5 b.h5"), 0);
+  const H5Reader a(path("a.h5")), b(path("b.h5"));
+  EXPECT_EQ(a.datasets(), b.datasets());
+  EXPECT_EQ(a.read<float>("model/rows"), b.read<float>("model/rows"));
+}
+
+}  // namespace
+}  // namespace offshoot
