@@ -1,0 +1,507 @@
+#include "tools/hmm/report.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+
+#include "engine/error.h"
+#include "tools/hmm/report_figures.h"
+#include "tools/hmm/report_style.h"
+#include "tools/support/html.h"
+#include "tools/support/svg_plot.h"
+
+namespace offshoot {
+namespace {
+
+constexpr int64_t kRawBuckets = 600;
+constexpr int64_t kLineBuckets = 360;
+constexpr size_t kMostEvents = 300;
+
+bool known(double value) { return std::isfinite(value); }
+
+double steps_of(const ReportData& data) {
+  if (known(data.steps_planned)) return data.steps_planned;
+  if (known(data.steps_done)) return data.steps_done;
+  return data.train_loss.step.empty() ? 1 : data.train_loss.step.back() + 1;
+}
+
+bool has_experts(const ReportData& data) { return !data.layers.empty() && data.method != "dense"; }
+
+std::vector<Point> points_of(const ReportCurve& curve) {
+  std::vector<Point> points;
+  for (size_t i = 0; i < std::min(curve.step.size(), curve.value.size()); ++i) {
+    points.push_back({curve.step[i], curve.value[i]});
+  }
+  return points;
+}
+
+bool any_known(const ReportCurve& curve) {
+  return std::any_of(curve.value.begin(), curve.value.end(), known);
+}
+
+// K is whole in one layer and a mean over several.
+std::string experts_text(double experts) {
+  return known(experts) && experts != std::floor(experts) ? number_text(experts, 1)
+                                                          : count_text(experts);
+}
+
+double mean_initial(const ReportData& data) {
+  double sum = 0;
+  for (const ReportLayer& layer : data.layers) sum += layer.experts_initial;
+  return data.layers.empty() ? kUnknown : sum / static_cast<double>(data.layers.size());
+}
+
+// --- headline -----------------------------------------------------------------------------------
+
+std::string title_of(const ReportData& data) {
+  if (data.method == "dense") return "A dense model, the baseline";
+  const double initial = mean_initial(data);
+  const std::string_view per_layer = data.layers.size() > 1 ? " a layer" : "";
+  if (data.method == "mass" && known(initial) && known(data.experts) && initial != data.experts) {
+    return fmt::format("From {} to {} experts{}", experts_text(initial), experts_text(data.experts),
+                       per_layer);
+  }
+  if (known(data.experts)) {
+    return fmt::format("A mixture of {} experts{}", experts_text(data.experts), per_layer);
+  }
+  return "A mixture of experts";
+}
+
+std::string lede_of(const ReportData& data) {
+  std::string text;
+  if (known(data.test_loss) && known(data.floor)) {
+    text = fmt::format(
+        "The test loss of {} nats a token lies {} above the exact floor of {}: what a reader who "
+        "knew the hidden Markov models would reach.",
+        number_text(data.test_loss, 3), number_text(data.test_loss - data.floor, 3),
+        number_text(data.floor, 3));
+  } else if (known(data.test_loss)) {
+    text = fmt::format("The test loss is {} nats a token.", number_text(data.test_loss, 3));
+  }
+  const bool early =
+      known(data.steps_done) && known(data.steps_planned) && data.steps_done < data.steps_planned;
+  if (early) {
+    text += fmt::format(" The run was ended after {} of {} steps.", count_text(data.steps_done),
+                        count_text(data.steps_planned));
+  }
+  if (data.method == "dense") {
+    text += " One MLP stands in place of the experts, so nothing is routed and nothing grows.";
+  }
+  return text;
+}
+
+void tile(Markup& page, std::string_view name, std::string_view value, std::string_view css = "") {
+  page.open("div").element("dt", {}, name);
+  page.element("dd", {{"class", std::string(css)}}, value).close();
+}
+
+void write_header(Markup& page, const ReportData& data) {
+  std::string eyebrow = "Offshoot · GINC";
+  if (!data.method.empty()) eyebrow += " · " + data.method;
+  if (!data.preset.empty()) eyebrow += " · preset " + data.preset;
+  if (!data.routing.empty()) eyebrow += " · " + data.routing;
+  if (known(data.seed)) eyebrow += " · seed " + number_text(data.seed, 0);
+  page.open("header").element("p", {{"class", "eyebrow"}}, eyebrow);
+  page.element("h1", {}, title_of(data));
+  const std::string lede = lede_of(data);
+  if (!lede.empty()) page.element("p", {{"class", "lede"}}, lede);
+  page.open("dl", {{"class", "tiles"}});
+  tile(page, "Test loss", number_text(data.test_loss, 3), "main");
+  tile(page, "Exact floor", number_text(data.floor, 3));
+  tile(page, "Difference", signed_text(data.test_loss - data.floor, 3));
+  if (has_experts(data)) {
+    tile(page, "Experts K", experts_text(data.experts));
+    tile(page, "Active experts k", number_text(data.active_experts, 2));
+  }
+  tile(page, "Steps a second", number_text(data.provenance.steps_per_second, 0));
+  page.close().close();
+}
+
+// --- comparison ---------------------------------------------------------------------------------
+
+// Right-aligned columns of unequal precision keep their decimal points in line when the missing
+// digits are figure spaces.
+std::string aligned(double value, int decimals, int wanted) {
+  std::string text = number_text(value, decimals);
+  if (!known(value)) return text;
+  if (decimals == 0 && wanted > 0) text += "\u2008";
+  for (int i = decimals; i < wanted; ++i) text += "\u2007";
+  return text;
+}
+
+void row(Markup& page, std::string_view css, std::initializer_list<std::string> cells) {
+  page.open("tr", {{"class", std::string(css)}});
+  for (const std::string& cell : cells) page.element("td", {}, cell);
+  page.close();
+}
+
+void head(Markup& page, std::initializer_list<std::string_view> names) {
+  page.open("thead").open("tr");
+  for (const std::string_view name : names) page.element("th", {{"scope", "col"}}, name);
+  page.close().close();
+}
+
+void group(Markup& page, int columns, std::string_view name) {
+  page.open("tr", {{"class", "group"}});
+  page.element("td", {{"colspan", fmt::format("{}", columns)}}, name).close();
+}
+
+void write_comparison(Markup& page, const ReportData& data) {
+  const std::string dash(kMissing);
+  const auto above = [&](double loss) { return aligned(loss - data.floor, 4, 4); };
+  page.open("section").element("h2", {}, "Beside the floor and the paper");
+  page.open("div", {{"class", "scroll"}}).open("table");
+  head(page, {"", "Test loss, nats", "Above the floor", "Experts K", "Active k"});
+  page.open("tbody");
+  const bool experts = has_experts(data);
+  row(page, "ours",
+      {fmt::format("This run{}{}", data.method.empty() ? "" : ", ", data.method),
+       aligned(data.test_loss, 4, 4), above(data.test_loss),
+       experts ? aligned(data.experts, data.experts == std::floor(data.experts) ? 0 : 1, 1) : dash,
+       experts ? aligned(data.active_experts, 2, 2) : dash});
+  group(page, 5, "Bayes-optimal reader of the same test set");
+  row(page, "",
+      {"Knows the whole prefix (exact floor)", aligned(data.floor, 4, 4), above(data.floor), dash,
+       dash});
+  for (size_t last = data.floor_last.size(); last-- > 0;) {
+    if (!known(data.floor_last[last])) continue;
+    row(page, "",
+        {last == 0 ? "Knows the last token only"
+                   : fmt::format("Knows the last {} tokens only", last + 1),
+         aligned(data.floor_last[last], 4, 4), above(data.floor_last[last]), dash, dash});
+  }
+  group(page, 5, "Headline figures of the MASS paper (arXiv 2512.19765), its own corpus");
+  row(page, "", {"MASS", aligned(2.15, 2, 4), dash, aligned(12.4, 1, 1), aligned(3.9, 1, 2)});
+  row(page, "", {"DynMoE", aligned(2.18, 2, 4), dash, dash, aligned(4.7, 1, 2)});
+  row(page, "",
+      {"Best fixed K", "about " + aligned(2.2, 1, 4), dash, "about " + aligned(15, 0, 1), dash});
+  page.close().close().close();
+  page.element("p", {{"class", "note"}},
+               "The paper's losses come from another sample of the data; its level and ours "
+               "compare only roughly, K and k directly.");
+  page.close();
+}
+
+void write_layer_table(Markup& page, const ReportData& data) {
+  if (data.layers.size() < 2 || !has_experts(data)) return;
+  page.open("section").element("h2", {}, "Layers").open("div", {{"class", "scroll"}});
+  page.open("table");
+  head(page, {"Layer", "Experts at first", "Experts K", "Active k", "JSD entity", "JSD property"});
+  page.open("tbody");
+  for (const ReportLayer& layer : data.layers) {
+    row(page, "",
+        {fmt::format("{}", layer.index), count_text(layer.experts_initial),
+         count_text(layer.experts), number_text(layer.active_experts, 2),
+         number_text(layer.sparse.entity, 3), number_text(layer.sparse.property, 3)});
+  }
+  row(page, "ours",
+      {"Mean", number_text(mean_initial(data), 1), number_text(data.experts, 1),
+       number_text(data.active_experts, 2), number_text(data.jsd.entity, 3),
+       number_text(data.jsd.property, 3)});
+  page.close().close().close().close();
+}
+
+// --- loss ---------------------------------------------------------------------------------------
+
+std::vector<Band> phase_band(const ReportData& data) {
+  if (!(data.phase_end > data.phase_begin)) return {};
+  return {{data.phase_begin, data.phase_end, "expansion phase"}};
+}
+
+void write_loss(Markup& page, const ReportData& data) {
+  const bool trained = any_known(data.train_loss);
+  std::vector<Point> tests = points_of(data.test_loss_curve);
+  if (tests.empty() && known(data.test_loss) && known(data.steps_done)) {
+    tests = {{data.steps_done, data.test_loss}};
+  }
+  if (!trained && tests.empty()) return;
+  const std::vector<Point> raw = points_of(data.train_loss);
+  const int64_t window = std::max<int64_t>(1, static_cast<int64_t>(raw.size()) / 60);
+
+  LinePlot plot;
+  plot.description = "Training and test loss over steps against the exact floor";
+  plot.height = 400;
+  plot.x_title = "step";
+  plot.y_title = "Loss, nats a token";
+  plot.x_high = steps_of(data);
+  plot.bands = phase_band(data);
+  const auto value = [](double y) { return number_text(y, 3); };
+  plot.lines.push_back({data.floor, "exact floor  " + value(data.floor), "c2"});
+  for (size_t last = 0; last < data.floor_last.size(); ++last) {
+    plot.lines.push_back(
+        {data.floor_last[last],
+         fmt::format("last {}  {}",
+                     last == 0 ? "token only" : fmt::format("{} tokens only", last + 1),
+                     value(data.floor_last[last])),
+         "c4"});
+  }
+  if (trained) {
+    const std::vector<Point> mean = smooth(raw, window);
+    const auto end =
+        std::find_if(mean.rbegin(), mean.rend(), [](const Point& point) { return known(point.y); });
+    plot.curves.push_back({"", "c1", CurveStyle::kRaw, decimate_extremes(raw, kRawBuckets)});
+    plot.curves.push_back({"training  " + value(end->y), "c1", CurveStyle::kLine,
+                           decimate_means(mean, kLineBuckets)});
+  }
+  if (!tests.empty()) {
+    tests = decimate_means(tests, 80);
+    plot.curves.push_back({"test  " + value(tests.back().y), "c3", CurveStyle::kDots, tests});
+  }
+  page.open("section").element("h2", {}, "Loss against the floor").open("figure");
+  page.raw(line_plot(plot));
+  page.element("figcaption", {},
+               fmt::format("Training loss: thin, each step's batch; thick, the moving mean of {} "
+                           "steps. Dashed: the best loss of a reader who knows only the last "
+                           "tokens.",
+                           window));
+  page.close().close();
+}
+
+// --- one layer ----------------------------------------------------------------------------------
+
+void write_growth(Markup& page, const ReportData& data, const ReportLayer& layer) {
+  const std::string figure = growth_figure(data, layer);
+  if (figure.empty()) {
+    if (known(layer.experts)) {
+      page.element(
+          "p", {},
+          fmt::format("The number of experts is {} throughout.", count_text(layer.experts)));
+    }
+    return;
+  }
+  std::string caption =
+      "Every line of the tree is an expert's life; a newborn leaves its parent's line at the step "
+      "of its birth, and a cross ends a life. Hold the pointer on a line or a mark for its "
+      "p-value, cosine and gain.";
+  if (growth_is_focused(data, layer)) {
+    caption += " The step axis is stretched between the two breaks, where the events are.";
+  }
+  page.element("h3", {}, "How it grew").open("figure").raw(figure);
+  page.element("figcaption", {}, caption).close();
+}
+
+void write_active(Markup& page, const ReportData& data, const ReportLayer& layer) {
+  if (!any_known(layer.active_curve)) return;
+  const std::vector<Point> raw = points_of(layer.active_curve);
+  const auto [least, most] = std::minmax_element(
+      raw.begin(), raw.end(),
+      [](const Point& a, const Point& b) { return known(b.y) && (!known(a.y) || a.y < b.y); });
+  if (known(least->y) && least->y == most->y) {
+    page.element("p", {},
+                 fmt::format("Every token is given to {} experts.", number_text(least->y, 0)));
+    return;
+  }
+  const int64_t window = std::max<int64_t>(1, static_cast<int64_t>(raw.size()) / 100);
+  LinePlot plot;
+  plot.description = fmt::format("Layer {}: mean active experts a token over steps", layer.index);
+  plot.height = 210;
+  plot.x_title = "step";
+  plot.y_title = "Active experts k, mean over the batch's tokens";
+  plot.x_high = steps_of(data);
+  plot.y_from_zero = true;
+  plot.y_decimals = 2;
+  plot.bands = phase_band(data);
+  plot.curves.push_back({"", "c1", CurveStyle::kRaw, decimate_extremes(raw, kRawBuckets / 2)});
+  std::vector<Point> mean = decimate_means(smooth(raw, window), kLineBuckets);
+  const auto end =
+      std::find_if(mean.rbegin(), mean.rend(), [](const Point& point) { return known(point.y); });
+  plot.curves.push_back(
+      {"training  " + number_text(end->y, 2), "c1", CurveStyle::kLine, std::move(mean)});
+  if (known(layer.active_experts) && known(data.steps_done)) {
+    plot.curves.push_back({"test  " + number_text(layer.active_experts, 2),
+                           "c3",
+                           CurveStyle::kDots,
+                           {{data.steps_done, layer.active_experts}}});
+  }
+  page.element("h3", {}, "Active experts").open("figure").raw(line_plot(plot)).close();
+}
+
+void write_specialization(Markup& page, const ReportLayer& layer) {
+  const std::array<std::pair<std::string_view, ReportDivergence>, 3> rows = {
+      {{"Combine weights, labels equal", layer.sparse},
+       {"Combine weights, labels by share of tokens", layer.weighted},
+       {"Router probabilities", layer.probabilities}}};
+  const bool some = std::any_of(rows.begin(), rows.end(), [](const auto& entry) {
+    return known(entry.second.entity) || known(entry.second.property);
+  });
+  if (!some) return;
+  const double log_experts = layer.experts > 1 ? std::log(layer.experts) : kUnknown;
+  page.element("h3", {}, "Specialization");
+  page.element("p", {{"class", "note"}},
+               "Jensen-Shannon divergence between the expert use of the labels: 0 when every label "
+               "is spread alike, ln K at most.");
+  page.open("div", {{"class", "scroll"}}).open("table");
+  head(page, {"JSD, nats", "Entity", "Property", "Entity / ln K", "Property / ln K"});
+  page.open("tbody");
+  for (const auto& [name, jsd] : rows) {
+    row(page, "",
+        {std::string(name), number_text(jsd.entity, 3), number_text(jsd.property, 3),
+         number_text(jsd.entity / log_experts, 3), number_text(jsd.property / log_experts, 3)});
+  }
+  page.close().close().close();
+}
+
+std::string experts_of(const ReportEvent& event) {
+  if (event.created >= 0) return fmt::format("{} from {}", event.created, event.source);
+  return event.source >= 0 ? fmt::format("{}", event.source) : std::string(kMissing);
+}
+
+void write_events(Markup& page, const ReportLayer& layer) {
+  if (layer.events.empty()) return;
+  page.element("h3", {}, "Events").open("div", {{"class", "scroll"}}).open("table");
+  head(page, {"Step", "Event", "Expert", "p-value", "Cosine", "Gain, nats"});
+  page.open("tbody");
+  const size_t shown = std::min(layer.events.size(), kMostEvents);
+  for (size_t i = 0; i < shown; ++i) {
+    const ReportEvent& event = layer.events[i];
+    row(page, "",
+        {count_text(static_cast<double>(event.step)), event.kind, experts_of(event),
+         probability_text(event.p_value), probability_text(event.cosine),
+         signed_text(event.gain, 5)});
+  }
+  page.close().close().close();
+  if (shown < layer.events.size()) {
+    page.element("p", {{"class", "note"}},
+                 fmt::format("The first {} of {} events.", shown, layer.events.size()));
+  }
+}
+
+void write_layer(Markup& page, const ReportData& data, const ReportLayer& layer) {
+  page.open("section");
+  page.element("h2", {},
+               data.layers.size() > 1 ? fmt::format("Experts of layer {}", layer.index)
+                                      : std::string("Experts"));
+  write_growth(page, data, layer);
+  write_active(page, data, layer);
+  const std::string routing = routing_figure(layer);
+  if (!routing.empty()) {
+    page.element("h3", {}, "What each expert does").open("figure").raw(routing);
+    page.element("figcaption", {},
+                 "Mean combine weight on the test set by the label of the input token; a dot "
+                 "leads decimals. Property 0 is the delimiter. Token shares add up to k, not to "
+                 "1, since a token keeps several experts.");
+    page.close();
+  }
+  write_specialization(page, layer);
+  write_events(page, layer);
+  page.close();
+}
+
+// --- configuration and provenance ---------------------------------------------------------------
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+void write_pairs(Markup& page, const Pairs& pairs, std::string_view css) {
+  page.open("dl", {{"class", std::string(css)}});
+  for (const auto& [name, value] : pairs) {
+    page.open("div").element("dt", {}, name).element("dd", {}, value).close();
+  }
+  page.close();
+}
+
+void write_configuration(Markup& page, const ReportData& data) {
+  if (data.configuration.empty()) return;
+  page.open("section").element("h2", {}, "Configuration").open("details");
+  page.element("summary", {}, fmt::format("All {} options", data.configuration.size()));
+  write_pairs(page, data.configuration, "pairs");
+  page.close().close();
+}
+
+void write_provenance(Markup& page, const ReportProvenance& from) {
+  Pairs pairs;
+  const auto add = [&](std::string_view name, const std::string& value) {
+    pairs.emplace_back(name, value.empty() ? std::string(kMissing) : value);
+  };
+  add("Engine", from.engine_version);
+  add("Build", from.build);
+  if (!from.machine.empty()) add("Machine", from.machine);
+  add("Threads", count_text(from.threads));
+  add("Training time", duration_text(from.seconds));
+  add("Steps a second", number_text(from.steps_per_second, 1));
+  add("Peak memory", bytes_text(from.peak_memory_bytes));
+  if (!from.finished.empty()) add("Finished", from.finished);
+  page.open("section").element("h2", {}, "Provenance");
+  write_pairs(page, pairs, "pairs facts");
+  if (!from.command.empty()) {
+    page.open("p", {{"class", "note"}}).element("code", {}, from.command).close();
+  }
+  page.close();
+}
+
+}  // namespace
+
+std::vector<ReportExpert> lineage_from_events(int64_t initial,
+                                              const std::vector<ReportEvent>& events,
+                                              bool stop_removes) {
+  std::vector<ReportExpert> lives;
+  for (int64_t id = 0; id < initial; ++id) lives.push_back({.id = id});
+  for (const ReportEvent& event : events) {
+    if (event.kind == "expand") {
+      lives.push_back({.id = event.created,
+                       .parent = event.source,
+                       .born = event.step,
+                       .p_value = event.p_value,
+                       .cosine = event.cosine});
+      continue;
+    }
+    const bool removes = event.kind == "reject" || (event.kind == "stop" && stop_removes);
+    for (ReportExpert& expert : lives) {
+      if (expert.id != event.source) continue;
+      if (known(event.gain)) expert.gain = event.gain;
+      // A stop at the ceiling has probed nobody.
+      if (removes && (event.kind == "reject" || known(event.gain))) expert.removed = event.step;
+    }
+  }
+  return lives;
+}
+
+std::string report_html(const ReportData& data) {
+  Markup page;
+  page.raw("<!doctype html>\n").open("html", {{"lang", "en"}}).open("head");
+  page.empty("meta", {{"charset", "utf-8"}});
+  page.empty("meta", {{"name", "viewport"}, {"content", "width=device-width, initial-scale=1"}});
+  // An empty icon, or a browser would ask the server for one.
+  page.empty("link", {{"rel", "icon"}, {"href", "data:,"}});
+  page.element("title", {}, fmt::format("{} · Offshoot", title_of(data)));
+  page.open("style").raw(kReportStyle).close().close();
+  page.open("body").open("main");
+  write_header(page, data);
+  write_comparison(page, data);
+  write_loss(page, data);
+  write_layer_table(page, data);
+  if (has_experts(data)) {
+    for (const ReportLayer& layer : data.layers) write_layer(page, data, layer);
+  }
+  write_configuration(page, data);
+  write_provenance(page, data.provenance);
+  return page.close().close().close().take();
+}
+
+void write_report(const std::string& path, const ReportData& data) {
+  const std::string page = report_html(data);
+  const std::string partial = path + ".partial";
+  errno = 0;
+  std::FILE* file = std::fopen(partial.c_str(), "wb");
+  if (file == nullptr) fail("report", "cannot write {}: {}", path, std::strerror(errno));
+  const bool written = std::fwrite(page.data(), 1, page.size(), file) == page.size();
+  const int write_error = errno;
+  const bool closed = std::fclose(file) == 0;
+  const int close_error = errno;
+  std::error_code moved;
+  if (written && closed) std::filesystem::rename(partial, path, moved);
+  if (written && closed && !moved) return;
+  std::error_code ignored;  // the first error is the one to tell
+  std::filesystem::remove(partial, ignored);
+  if (!written) fail("report", "cannot write {}: {}", path, std::strerror(write_error));
+  if (!closed) fail("report", "cannot write {}: {}", path, std::strerror(close_error));
+  fail("report", "cannot write {}: {}", path, moved.message());
+}
+
+}  // namespace offshoot
