@@ -1,0 +1,18 @@
+// A linear map of the last axis.
+//   out[n,h] = sum_d x[n,d] weight[h,d] + bias[h]
+//   dx = dout weight      dweight = dout^T x      dbias = sum_n dout
+// Shapes   x [..., D], N rows in all; weight [H, D]; bias [H] or undefined; out [..., H]. One
+//          dtype, f32 or f64.
+// Saved    x, weight. Backward adds into dx, dweight, dbias.
+// Repeat   the same bits for any thread count; a row's result does not depend on N.
+// Empty    N = 0 is legal: the parameters' gradients are zero then.
+// Throws   Error when D or H is 0, or shapes or dtypes disagree.
+#pragma once
+
+#include "engine/tape.h"
+
+namespace offshoot {
+
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+}  // namespace offshoot

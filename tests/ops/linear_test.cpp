@@ -1,0 +1,82 @@
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/op_check.h"
+
+namespace offshoot {
+namespace {
+
+using testing::OpCase;
+
+Tensor run(Tape& tape, const std::vector<Tensor>& inputs) {
+  return linear(tape, inputs[0], inputs[1], inputs.size() > 2 ? inputs[2] : Tensor());
+}
+
+class LinearGradient : public ::testing::TestWithParam<OpCase> {};
+
+TEST_P(LinearGradient, MatchesCentralDifferences) {
+  EXPECT_LT(testing::gradient_error(GetParam()), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, LinearGradient,
+    ::testing::Values(OpCase{"ones", {{1, 1}, {1, 1}, {1}}, run},
+                      OpCase{"one_row", {{5}, {3, 5}, {3}}, run},
+                      OpCase{"prime_sizes", {{2, 7, 13}, {11, 13}, {11}}, run},
+                      OpCase{"no_bias", {{7, 13}, {5, 13}}, run},
+                      OpCase{"larger_than_a_tile", {{131, 67}, {103, 67}, {103}}, run}),
+    testing::case_name);
+
+TEST(Linear, SinglePrecisionFollowsDouble) {
+  EXPECT_LT(testing::single_precision_error({"main", {{1024, 64}, {192, 64}, {192}}, run}), 1e-5);
+}
+
+TEST(Linear, RepeatsForAnyNumberOfThreads) {
+  EXPECT_TRUE(testing::repeats_for_any_thread_count({"odd", {{1021, 61}, {97, 61}, {97}}, run}));
+}
+
+TEST(Linear, MultipliesByTheTransposedWeight) {
+  Tape tape = Tape::none();
+  const Tensor x = Tensor::from<double>({1, 2}, {3, 5});
+  const Tensor weight = Tensor::from<double>({3, 2}, {1, 0, 0, 1, 2, -1});
+  const Tensor out = linear(tape, x, weight, Tensor::from<double>({3}, {0, 10, 100}));
+  EXPECT_EQ(out.shape(), (Shape{1, 3}));
+  EXPECT_EQ(out.data<double>()[0], 3);
+  EXPECT_EQ(out.data<double>()[1], 15);
+  EXPECT_EQ(out.data<double>()[2], 101);
+}
+
+TEST(Linear, NoRowsIsLegal) {
+  Tape tape;
+  const Tensor x({0, 3}, DType::f32), weight = testing::random_tensor({2, 3}, DType::f32, 1);
+  const Tensor bias = testing::random_tensor({2}, DType::f32, 2);
+  for (const Tensor& input : {x, weight, bias}) tape.watch(input);
+  tape.backward(linear(tape, x, weight, bias), Tensor({0, 2}, DType::f32));
+  for (const Tensor& input : {weight, bias}) {
+    const Tensor grad = tape.grad(input);
+    for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+  }
+}
+
+TEST(Linear, NamesWhatIsWrong) {
+  const Tensor x({4, 3}, DType::f32), weight({2, 3}, DType::f32), bias({2}, DType::f32);
+  const auto message = [](const Tensor& a, const Tensor& b, const Tensor& c) {
+    return testing::error_text([&] {
+      Tape tape;
+      linear(tape, a, b, c);
+    });
+  };
+  EXPECT_EQ(message(x, Tensor({2, 4}, DType::f32), bias),
+            "[linear] weight: got shape [2, 4], expected [2, 3]");
+  EXPECT_EQ(message(x, Tensor({3}, DType::f32), bias),
+            "[linear] weight: got shape [3], expected 2 axes");
+  EXPECT_EQ(message(x, weight, Tensor({3}, DType::f32)),
+            "[linear] bias: got shape [3], expected [2]");
+  EXPECT_EQ(message(x, weight, Tensor({2}, DType::f64)), "[linear] bias: got f64, expected f32");
+  EXPECT_EQ(message(Tensor::scalar(1, DType::f32), weight, bias),
+            "[linear] x: got shape [], expected a last axis of at least 1");
+}
+
+}  // namespace
+}  // namespace offshoot
