@@ -4,9 +4,15 @@
 #include <cmath>
 
 #include "engine/error.h"
+#include "engine/file.h"
+#include "engine/hdf5_file.h"
+#include "engine/xxh3.h"
 
 namespace offshoot {
 namespace {
+
+constexpr std::string_view kWhere = "corpus";
+constexpr std::string_view kFormat = "ginc-corpus";
 
 size_t at(int64_t index) { return static_cast<size_t>(index); }
 
@@ -137,6 +143,124 @@ void check_corpus(std::string_view where, const Corpus& corpus) {
   check_family(where, corpus.hmm, corpus.n_symbols);
   check_documents(where, "train", corpus.train, corpus);
   check_documents(where, "test", corpus.test, corpus);
+}
+
+namespace {
+
+// A shape of as many dimensions as `expected` names, "[documents, length]".
+Shape shape_of(const H5Reader& h5, std::string_view dataset, int rank, std::string_view expected) {
+  const Shape shape = h5.info(dataset).shape;
+  if (shape.rank() != rank) {
+    fail(kWhere, "{}: {}: got shape {}, expected {}", h5.path(), dataset, to_string(shape),
+         expected);
+  }
+  return shape;
+}
+
+Documents read_documents(const H5Reader& h5, const std::string& group) {
+  const Shape shape = shape_of(h5, group + "/tokens", 2, "[documents, length]");
+  return {.count = shape[0],
+          .length = shape[1],
+          .tokens = h5.read<uint8_t>(group + "/tokens", shape),
+          .entity = h5.read<uint8_t>(group + "/entity", shape),
+          .property = h5.read<uint8_t>(group + "/property", shape),
+          .concepts = h5.read<uint8_t>(group + "/concept", {shape[0]})};
+}
+
+Shape entity_shape(const HmmFamily& hmm) {
+  const Shape shape{hmm.entities, hmm.entities};
+  return hmm.entities_differ ? shape.inserted(0, hmm.count) : shape;
+}
+
+HmmFamily read_family(const H5Reader& h5) {
+  HmmFamily hmm;
+  const Shape emission = shape_of(h5, "hmm/emission", 2, "[entity, property]");
+  hmm.entities = emission[0];
+  hmm.properties = emission[1];
+  hmm.count = shape_of(h5, "hmm/start", 2, "[concept, state]")[0];
+  hmm.entities_differ = h5.info("hmm/entity_transition").shape.rank() != 2;
+  hmm.emission = h5.read<uint8_t>("hmm/emission", emission);
+  hmm.start = h5.read<double>("hmm/start", {hmm.count, hmm.states()});
+  hmm.property_transition =
+      h5.read<double>("hmm/property_transition", {hmm.count, hmm.properties, hmm.properties});
+  hmm.entity_transition = h5.read<double>("hmm/entity_transition", entity_shape(hmm));
+  return hmm;
+}
+
+void write_documents(H5Writer& h5, const std::string& group, const Documents& documents) {
+  const Shape shape{documents.count, documents.length};
+  h5.write(group + "/tokens", shape, documents.tokens);
+  h5.write(group + "/entity", shape, documents.entity);
+  h5.write(group + "/property", shape, documents.property);
+  h5.write(group + "/concept", {documents.count}, documents.concepts);
+}
+
+void write_family(H5Writer& h5, const HmmFamily& hmm) {
+  h5.write("hmm/start", {hmm.count, hmm.states()}, hmm.start);
+  h5.write("hmm/property_transition", {hmm.count, hmm.properties, hmm.properties},
+           hmm.property_transition);
+  h5.write("hmm/entity_transition", entity_shape(hmm), hmm.entity_transition);
+  h5.write("hmm/emission", {hmm.entities, hmm.properties}, hmm.emission);
+}
+
+template <class T>
+void hash(Xxh3Stream& stream, const std::vector<T>& values) {
+  stream.update(std::as_bytes(std::span(values)));
+}
+
+void hash(Xxh3Stream& stream, const Documents& documents) {
+  hash(stream, std::vector<int64_t>{documents.count, documents.length});
+  hash(stream, documents.tokens);
+  hash(stream, documents.entity);
+  hash(stream, documents.property);
+  hash(stream, documents.concepts);
+}
+
+}  // namespace
+
+Corpus load_corpus(const std::string& path) {
+  const H5Reader h5(path);
+  if (!h5.has_attribute("/", "format")) {
+    fail(kWhere, "{}: attribute format: got none, expected {}", path, kFormat);
+  }
+  if (const std::string format = h5.text_attribute("/", "format"); format != kFormat) {
+    fail(kWhere, "{}: attribute format: got {}, expected {}", path, format, kFormat);
+  }
+  Corpus corpus{.train = read_documents(h5, "train"),
+                .test = read_documents(h5, "test"),
+                .hmm = read_family(h5),
+                .n_symbols = h5.integer_attribute("/", "n_symbols"),
+                .seed = h5.integer_attribute("/", "seed")};
+  check_corpus(fmt::format("{} {}", kWhere, path), corpus);
+  return corpus;
+}
+
+void save_corpus(const std::string& path, const Corpus& corpus) {
+  check_corpus(kWhere, corpus);
+  AtomicFile file(path);
+  H5Writer h5(file);
+  write_documents(h5, "train", corpus.train);
+  write_documents(h5, "test", corpus.test);
+  write_family(h5, corpus.hmm);
+  h5.set_attribute("/", "format", kFormat);
+  h5.set_attribute("/", "n_symbols", corpus.n_symbols);
+  h5.set_attribute("/", "seed", corpus.seed);
+  h5.close();
+  file.commit();
+}
+
+std::string hash_of(const Corpus& corpus) {
+  Xxh3Stream stream;
+  const HmmFamily& hmm = corpus.hmm;
+  hash(stream, corpus.train);
+  hash(stream, corpus.test);
+  hash(stream, std::vector<int64_t>{hmm.count, hmm.entities, hmm.properties, hmm.entities_differ,
+                                    corpus.n_symbols, corpus.seed});
+  hash(stream, hmm.start);
+  hash(stream, hmm.property_transition);
+  hash(stream, hmm.entity_transition);
+  hash(stream, hmm.emission);
+  return to_string(stream.digest());
 }
 
 }  // namespace offshoot
