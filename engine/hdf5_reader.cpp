@@ -31,6 +31,14 @@ bool has_signature(const InputFile& file) {
 
 std::string absolute(std::string_view name) { return fmt::format("/{}", h5_relative(name)); }
 
+// Names come from the file: an error is one line all the same.
+std::string printable(std::string_view text) {
+  std::string line(text.substr(0, 300));
+  std::ranges::replace_if(
+      line, [](char c) { return c >= 0 && c < ' '; }, '?');
+  return line;
+}
+
 struct Link {
   std::string name;
   H5L_type_t type;
@@ -68,7 +76,7 @@ struct H5Reader::State {
   }
 
   [[noreturn]] void give_up(std::string_view object, std::string_view what) const {
-    fail(kName, "{}: {}: {}: {}", file.path(), object, what, h5_reason());
+    fail(kName, "{}: {}: {}: {}", file.path(), printable(object), what, h5_reason());
   }
   template <class... Args>
   [[noreturn]] void refuse(std::string_view object, fmt::format_string<Args...> text,
