@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/ops/op_check.h"
+#include "tests/support/golden_check.h"
 
 namespace offshoot {
 namespace {
@@ -26,6 +27,12 @@ INSTANTIATE_TEST_SUITE_P(Cases, LayerNormGradient,
                                            OpCase{"wide", {{2, 67}, {67}, {67}}, run},
                                            OpCase{"many_blocks", {{263, 5}, {5}, {5}}, run}),
                          testing::case_name);
+
+TEST(LayerNorm, MatchesGoldenValues) {
+  testing::expect_matches_golden("layer_norm", [](Tape& tape, const testing::GoldenCase& golden) {
+    return layer_norm(tape, golden["x"], golden["weight"], golden["bias"], golden.number("eps"));
+  });
+}
 
 TEST(LayerNorm, SinglePrecisionFollowsDouble) {
   EXPECT_LT(testing::single_precision_error({"main", {{1024, 64}, {64}, {64}}, run}), 1e-5);

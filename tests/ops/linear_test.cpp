@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/ops/op_check.h"
+#include "tests/support/golden_check.h"
 
 namespace offshoot {
 namespace {
@@ -27,6 +28,12 @@ INSTANTIATE_TEST_SUITE_P(
                       OpCase{"no_bias", {{7, 13}, {5, 13}}, run},
                       OpCase{"larger_than_a_tile", {{131, 67}, {103, 67}, {103}}, run}),
     testing::case_name);
+
+TEST(Linear, MatchesGoldenValues) {
+  testing::expect_matches_golden("linear", [](Tape& tape, const testing::GoldenCase& golden) {
+    return linear(tape, golden["x"], golden["weight"], golden["bias"]);
+  });
+}
 
 TEST(Linear, SinglePrecisionFollowsDouble) {
   EXPECT_LT(testing::single_precision_error({"main", {{1024, 64}, {192, 64}, {192}}, run}), 1e-5);
