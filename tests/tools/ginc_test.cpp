@@ -66,6 +66,10 @@ TEST(GincFamily, HasTheStatedDistributions) {
       EXPECT_NEAR(row, 1, 1e-12);
       EXPECT_NEAR(column, 1, 1e-12);
     }
+    if (h > 0) {
+      EXPECT_FALSE(std::ranges::equal(family.start_of(h), family.start_of(0)));
+      EXPECT_FALSE(std::ranges::equal(family.property_row(h, 1), family.property_row(0, 1)));
+    }
     const auto start = family.start_of(h);
     const auto [least, most] = std::minmax_element(start.begin(), start.end());
     EXPECT_LE(*most / *least, std::exp(0.1) + 1e-12);
