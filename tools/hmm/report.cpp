@@ -8,43 +8,16 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <string_view>
 
 #include "engine/error.h"
-#include "tools/hmm/report_figures.h"
+#include "tools/hmm/report_parts.h"
 #include "tools/hmm/report_style.h"
 #include "tools/support/html.h"
 #include "tools/support/svg_plot.h"
 
 namespace offshoot {
 namespace {
-
-constexpr int64_t kRawBuckets = 600;
-constexpr int64_t kLineBuckets = 360;
-constexpr size_t kMostEvents = 300;
-
-bool known(double value) { return std::isfinite(value); }
-
-double steps_of(const ReportData& data) {
-  if (known(data.steps_planned)) return data.steps_planned;
-  if (known(data.steps_done)) return data.steps_done;
-  return data.train_loss.step.empty() ? 1 : data.train_loss.step.back() + 1;
-}
-
-bool has_experts(const ReportData& data) { return !data.layers.empty() && data.method != "dense"; }
-
-std::vector<Point> points_of(const ReportCurve& curve) {
-  std::vector<Point> points;
-  for (size_t i = 0; i < std::min(curve.step.size(), curve.value.size()); ++i) {
-    points.push_back({curve.step[i], curve.value[i]});
-  }
-  return points;
-}
-
-bool any_known(const ReportCurve& curve) {
-  return std::any_of(curve.value.begin(), curve.value.end(), known);
-}
 
 // K is whole in one layer and a mean over several.
 std::string experts_text(double experts) {
@@ -78,8 +51,8 @@ std::string lede_of(const ReportData& data) {
   std::string text;
   if (known(data.test_loss) && known(data.floor)) {
     text = fmt::format(
-        "The test loss of {} nats a token lies {} above the exact floor of {}: what a reader who "
-        "knew the hidden Markov models would reach.",
+        "The test loss of {} nats a token lies {} above the exact floor of {}, the loss of a "
+        "reader who knows the hidden Markov models behind the data.",
         number_text(data.test_loss, 3), number_text(data.test_loss - data.floor, 3),
         number_text(data.floor, 3));
   } else if (known(data.test_loss)) {
@@ -136,18 +109,6 @@ std::string aligned(double value, int decimals, int wanted) {
   return text;
 }
 
-void row(Markup& page, std::string_view css, std::initializer_list<std::string> cells) {
-  page.open("tr", {{"class", std::string(css)}});
-  for (const std::string& cell : cells) page.element("td", {}, cell);
-  page.close();
-}
-
-void head(Markup& page, std::initializer_list<std::string_view> names) {
-  page.open("thead").open("tr");
-  for (const std::string_view name : names) page.element("th", {{"scope", "col"}}, name);
-  page.close().close();
-}
-
 void group(Markup& page, int columns, std::string_view name) {
   page.open("tr", {{"class", "group"}});
   page.element("td", {{"colspan", fmt::format("{}", columns)}}, name).close();
@@ -158,29 +119,31 @@ void write_comparison(Markup& page, const ReportData& data) {
   const auto above = [&](double loss) { return aligned(loss - data.floor, 4, 4); };
   page.open("section").element("h2", {}, "Beside the floor and the paper");
   page.open("div", {{"class", "scroll"}}).open("table");
-  head(page, {"", "Test loss, nats", "Above the floor", "Experts K", "Active k"});
+  table_head(page, {"", "Test loss, nats", "Above the floor", "Experts K", "Active k"});
   page.open("tbody");
   const bool experts = has_experts(data);
-  row(page, "ours",
+  table_row(
+      page, "ours",
       {fmt::format("This run{}{}", data.method.empty() ? "" : ", ", data.method),
        aligned(data.test_loss, 4, 4), above(data.test_loss),
        experts ? aligned(data.experts, data.experts == std::floor(data.experts) ? 0 : 1, 1) : dash,
        experts ? aligned(data.active_experts, 2, 2) : dash});
   group(page, 5, "Bayes-optimal reader of the same test set");
-  row(page, "",
-      {"Knows the whole prefix (exact floor)", aligned(data.floor, 4, 4), above(data.floor), dash,
-       dash});
+  table_row(page, "",
+            {"Knows the whole prefix (exact floor)", aligned(data.floor, 4, 4), above(data.floor),
+             dash, dash});
   for (size_t last = data.floor_last.size(); last-- > 0;) {
     if (!known(data.floor_last[last])) continue;
-    row(page, "",
-        {last == 0 ? "Knows the last token only"
-                   : fmt::format("Knows the last {} tokens only", last + 1),
-         aligned(data.floor_last[last], 4, 4), above(data.floor_last[last]), dash, dash});
+    table_row(page, "",
+              {last == 0 ? "Knows the last token only"
+                         : fmt::format("Knows the last {} tokens only", last + 1),
+               aligned(data.floor_last[last], 4, 4), above(data.floor_last[last]), dash, dash});
   }
   group(page, 5, "Headline figures of the MASS paper (arXiv 2512.19765), its own corpus");
-  row(page, "", {"MASS", aligned(2.15, 2, 4), dash, aligned(12.4, 1, 1), aligned(3.9, 1, 2)});
-  row(page, "", {"DynMoE", aligned(2.18, 2, 4), dash, dash, aligned(4.7, 1, 2)});
-  row(page, "",
+  table_row(page, "", {"MASS", aligned(2.15, 2, 4), dash, aligned(12.4, 1, 1), aligned(3.9, 1, 2)});
+  table_row(page, "", {"DynMoE", aligned(2.18, 2, 4), dash, dash, aligned(4.7, 1, 2)});
+  table_row(
+      page, "",
       {"Best fixed K", "about " + aligned(2.2, 1, 4), dash, "about " + aligned(15, 0, 1), dash});
   page.close().close().close();
   page.element("p", {{"class", "note"}},
@@ -193,27 +156,23 @@ void write_layer_table(Markup& page, const ReportData& data) {
   if (data.layers.size() < 2 || !has_experts(data)) return;
   page.open("section").element("h2", {}, "Layers").open("div", {{"class", "scroll"}});
   page.open("table");
-  head(page, {"Layer", "Experts at first", "Experts K", "Active k", "JSD entity", "JSD property"});
+  table_head(page,
+             {"Layer", "Experts at first", "Experts K", "Active k", "JSD entity", "JSD property"});
   page.open("tbody");
   for (const ReportLayer& layer : data.layers) {
-    row(page, "",
-        {fmt::format("{}", layer.index), count_text(layer.experts_initial),
-         count_text(layer.experts), number_text(layer.active_experts, 2),
-         number_text(layer.sparse.entity, 3), number_text(layer.sparse.property, 3)});
+    table_row(page, "",
+              {fmt::format("{}", layer.index), count_text(layer.experts_initial),
+               count_text(layer.experts), number_text(layer.active_experts, 2),
+               number_text(layer.sparse.entity, 3), number_text(layer.sparse.property, 3)});
   }
-  row(page, "ours",
-      {"Mean", number_text(mean_initial(data), 1), number_text(data.experts, 1),
-       number_text(data.active_experts, 2), number_text(data.jsd.entity, 3),
-       number_text(data.jsd.property, 3)});
+  table_row(page, "ours",
+            {"Mean", number_text(mean_initial(data), 1), number_text(data.experts, 1),
+             number_text(data.active_experts, 2), number_text(data.jsd.entity, 3),
+             number_text(data.jsd.property, 3)});
   page.close().close().close().close();
 }
 
 // --- loss ---------------------------------------------------------------------------------------
-
-std::vector<Band> phase_band(const ReportData& data) {
-  if (!(data.phase_end > data.phase_begin)) return {};
-  return {{data.phase_begin, data.phase_end, "expansion phase"}};
-}
 
 void write_loss(Markup& page, const ReportData& data) {
   const bool trained = any_known(data.train_loss);
@@ -262,136 +221,6 @@ void write_loss(Markup& page, const ReportData& data) {
                            "tokens.",
                            window));
   page.close().close();
-}
-
-// --- one layer ----------------------------------------------------------------------------------
-
-void write_growth(Markup& page, const ReportData& data, const ReportLayer& layer) {
-  const std::string figure = growth_figure(data, layer);
-  if (figure.empty()) {
-    if (known(layer.experts)) {
-      page.element(
-          "p", {},
-          fmt::format("The number of experts is {} throughout.", count_text(layer.experts)));
-    }
-    return;
-  }
-  std::string caption =
-      "Every line of the tree is an expert's life; a newborn leaves its parent's line at the step "
-      "of its birth, and a cross ends a life. Hold the pointer on a line or a mark for its "
-      "p-value, cosine and gain.";
-  if (growth_is_focused(data, layer)) {
-    caption += " The step axis is stretched between the two breaks, where the events are.";
-  }
-  page.element("h3", {}, "How it grew").open("figure").raw(figure);
-  page.element("figcaption", {}, caption).close();
-}
-
-void write_active(Markup& page, const ReportData& data, const ReportLayer& layer) {
-  if (!any_known(layer.active_curve)) return;
-  const std::vector<Point> raw = points_of(layer.active_curve);
-  const auto [least, most] = std::minmax_element(
-      raw.begin(), raw.end(),
-      [](const Point& a, const Point& b) { return known(b.y) && (!known(a.y) || a.y < b.y); });
-  if (known(least->y) && least->y == most->y) {
-    page.element("p", {},
-                 fmt::format("Every token is given to {} experts.", number_text(least->y, 0)));
-    return;
-  }
-  const int64_t window = std::max<int64_t>(1, static_cast<int64_t>(raw.size()) / 100);
-  LinePlot plot;
-  plot.description = fmt::format("Layer {}: mean active experts a token over steps", layer.index);
-  plot.height = 210;
-  plot.x_title = "step";
-  plot.y_title = "Active experts k, mean over the batch's tokens";
-  plot.x_high = steps_of(data);
-  plot.y_from_zero = true;
-  plot.y_decimals = 2;
-  plot.bands = phase_band(data);
-  plot.curves.push_back({"", "c1", CurveStyle::kRaw, decimate_extremes(raw, kRawBuckets / 2)});
-  std::vector<Point> mean = decimate_means(smooth(raw, window), kLineBuckets);
-  const auto end =
-      std::find_if(mean.rbegin(), mean.rend(), [](const Point& point) { return known(point.y); });
-  plot.curves.push_back(
-      {"training  " + number_text(end->y, 2), "c1", CurveStyle::kLine, std::move(mean)});
-  if (known(layer.active_experts) && known(data.steps_done)) {
-    plot.curves.push_back({"test  " + number_text(layer.active_experts, 2),
-                           "c3",
-                           CurveStyle::kDots,
-                           {{data.steps_done, layer.active_experts}}});
-  }
-  page.element("h3", {}, "Active experts").open("figure").raw(line_plot(plot)).close();
-}
-
-void write_specialization(Markup& page, const ReportLayer& layer) {
-  const std::array<std::pair<std::string_view, ReportDivergence>, 3> rows = {
-      {{"Combine weights, labels equal", layer.sparse},
-       {"Combine weights, labels by share of tokens", layer.weighted},
-       {"Router probabilities", layer.probabilities}}};
-  const bool some = std::any_of(rows.begin(), rows.end(), [](const auto& entry) {
-    return known(entry.second.entity) || known(entry.second.property);
-  });
-  if (!some) return;
-  const double log_experts = layer.experts > 1 ? std::log(layer.experts) : kUnknown;
-  page.element("h3", {}, "Specialization");
-  page.element("p", {{"class", "note"}},
-               "Jensen-Shannon divergence between the expert use of the labels: 0 when every label "
-               "is spread alike, ln K at most.");
-  page.open("div", {{"class", "scroll"}}).open("table");
-  head(page, {"JSD, nats", "Entity", "Property", "Entity / ln K", "Property / ln K"});
-  page.open("tbody");
-  for (const auto& [name, jsd] : rows) {
-    row(page, "",
-        {std::string(name), number_text(jsd.entity, 3), number_text(jsd.property, 3),
-         number_text(jsd.entity / log_experts, 3), number_text(jsd.property / log_experts, 3)});
-  }
-  page.close().close().close();
-}
-
-std::string experts_of(const ReportEvent& event) {
-  if (event.created >= 0) return fmt::format("{} from {}", event.created, event.source);
-  return event.source >= 0 ? fmt::format("{}", event.source) : std::string(kMissing);
-}
-
-void write_events(Markup& page, const ReportLayer& layer) {
-  if (layer.events.empty()) return;
-  page.element("h3", {}, "Events").open("div", {{"class", "scroll"}}).open("table");
-  head(page, {"Step", "Event", "Expert", "p-value", "Cosine", "Gain, nats"});
-  page.open("tbody");
-  const size_t shown = std::min(layer.events.size(), kMostEvents);
-  for (size_t i = 0; i < shown; ++i) {
-    const ReportEvent& event = layer.events[i];
-    row(page, "",
-        {count_text(static_cast<double>(event.step)), event.kind, experts_of(event),
-         probability_text(event.p_value), probability_text(event.cosine),
-         signed_text(event.gain, 5)});
-  }
-  page.close().close().close();
-  if (shown < layer.events.size()) {
-    page.element("p", {{"class", "note"}},
-                 fmt::format("The first {} of {} events.", shown, layer.events.size()));
-  }
-}
-
-void write_layer(Markup& page, const ReportData& data, const ReportLayer& layer) {
-  page.open("section");
-  page.element("h2", {},
-               data.layers.size() > 1 ? fmt::format("Experts of layer {}", layer.index)
-                                      : std::string("Experts"));
-  write_growth(page, data, layer);
-  write_active(page, data, layer);
-  const std::string routing = routing_figure(layer);
-  if (!routing.empty()) {
-    page.element("h3", {}, "What each expert does").open("figure").raw(routing);
-    page.element("figcaption", {},
-                 "Mean combine weight on the test set by the label of the input token; a dot "
-                 "leads decimals. Property 0 is the delimiter. Token shares add up to k, not to "
-                 "1, since a token keeps several experts.");
-    page.close();
-  }
-  write_specialization(page, layer);
-  write_events(page, layer);
-  page.close();
 }
 
 // --- configuration and provenance ---------------------------------------------------------------

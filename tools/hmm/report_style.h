@@ -9,12 +9,14 @@ namespace offshoot {
 inline constexpr std::string_view kReportStyle = R"css(
 :root { color-scheme: light dark;
   --ground: #fdfdfb; --ink: #1b1e22; --muted: #5d646c; --rule: #d5d8d6; --grid: #e9ebe8;
-  --soft: #f4f5f2; --band: #f3efdf; --band-ink: #776225;
-  --blue: #0a62a0; --orange: #b84a00; --green: #00765a; --plum: #95487c; }
+  --soft: #f4f5f2; --band: #f7f3e6; --band-ink: #776225;
+  --blue: #0a62a0; --orange: #b84a00; --green: #00765a; --plum: #95487c;
+  --on-half: var(--ink); }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #14171a; --ink: #e7e6e1; --muted: #9ba3ab; --rule: #3a4047; --grid: #252a2f;
   --soft: #1b1f23; --band: #24231b; --band-ink: #b9a874;
-  --blue: #6bb4ec; --orange: #f5935a; --green: #5cc9a3; --plum: #d79ac3; } }
+  --blue: #6bb4ec; --orange: #f5935a; --green: #5cc9a3; --plum: #d79ac3;
+  --on-half: var(--ground); } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--ground); color: var(--ink);
@@ -50,7 +52,7 @@ th { font-weight: 500; font-size: 13px; color: var(--muted); text-align: right;
 td { text-align: right; border-bottom: 1px solid var(--grid); }
 th, td { padding: 6px 0 6px 28px; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
-.words { text-align: left; }
+.events :is(th, td):nth-child(2), .events :is(th, td):nth-child(3) { text-align: left; }
 tr.ours td { font-weight: 600; color: var(--blue); }
 tr.group td { border-bottom: 1px solid var(--rule); padding-top: 18px; font-size: 13px;
   color: var(--muted); }
@@ -62,7 +64,8 @@ summary { cursor: pointer; font-size: 15px; color: var(--muted); padding: 6px 0;
   border-bottom: 1px solid var(--grid); break-inside: avoid; }
 .pairs dt { color: var(--muted); white-space: nowrap; }
 .pairs dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
-.facts { columns: 2 340px; }
+.facts { columns: 2 300px; }
+.facts + p { margin-top: 14px; break-before: avoid; }
 code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
   overflow-wrap: anywhere; }
 footer { margin-top: 44px; font-size: 13px; color: var(--muted); }
@@ -97,6 +100,8 @@ svg .cell { fill: var(--blue); }
 svg .cell.missing { fill: var(--muted); }
 svg .cell-text { text-anchor: middle; font-size: 11px; pointer-events: none; }
 svg .cell-text.inverse { fill: var(--ground); }
+svg .cell-text.between { fill: var(--on-half); }
+svg .small { font-size: 10px; }
 svg .bar { fill: var(--blue); fill-opacity: 0.75; }
 svg .mark { stroke-linejoin: round; }
 svg .mark.expand { fill: var(--blue); } svg .mark.keep { fill: var(--green); }
@@ -118,11 +123,17 @@ svg .removed .branch, svg .removed .id { fill: var(--orange); }
   @page { margin: 14mm; }
   :root { color-scheme: light; --ground: #fff; --ink: #000; --muted: #444; --rule: #999;
     --grid: #ddd; --soft: #fff; --band: #f4f1e4; --band-ink: #554515; --blue: #00528c;
-    --orange: #a33f00; --green: #00654c; --plum: #7d3566; }
+    --orange: #a33f00; --green: #00654c; --plum: #7d3566;
+    --on-half: #000; }
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
   h1 { font-size: 24pt; } h2 { font-size: 16pt; }
-  section { margin-top: 22px; padding-top: 14px; }
+  .tiles { gap: 8px 34px; margin-top: 18px; } .tiles dd { font-size: 18pt; }
+  .tiles div { min-width: 0; }
+  h3 { margin-top: 20px; }
+  section { margin-top: 22px; padding-top: 14px; } th, td { padding: 4px 0 4px 24px; }
+  svg text, svg .panel-title, svg .label { font-size: 14px; } svg .cell-text { font-size: 12.5px; }
+  svg .small { font-size: 11px; }
   svg { min-width: 0; } figure, tr { break-inside: avoid; } .scroll, figure { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; }
   summary { list-style: none; }

@@ -10,13 +10,9 @@
 #include <vector>
 
 #include "tools/support/html.h"
+#include "tools/support/points.h"
 
 namespace offshoot {
-
-struct Point {
-  double x = 0;
-  double y = 0;
-};
 
 // Data to user units, rising, piecewise linear: one piece, or three of which the middle is
 // stretched.
@@ -47,18 +43,6 @@ class Axis {
   std::vector<double> value_;
   std::vector<double> place_;
 };
-
-// At most 2 * buckets points: each bucket's least and greatest value in their order, so that no
-// spike is lost. Shorter inputs come back as they are. A bucket without a finite value is a gap.
-std::vector<Point> decimate_extremes(const std::vector<Point>& points, int64_t buckets);
-
-// At most `buckets` points: the mean of each bucket's finite points.
-std::vector<Point> decimate_means(const std::vector<Point>& points, int64_t buckets);
-
-// Centred moving mean over `window` points; at the start narrower on both sides, so that a steep
-// start stays steep, at the end on the right only, so that the last value is a mean too. Gaps are
-// left out.
-std::vector<Point> smooth(const std::vector<Point>& points, int64_t window);
 
 // The `d` of a path through the points, to a tenth of a unit; a gap lifts the pen. `steps` holds
 // each value until the next point (K over time).

@@ -1,5 +1,4 @@
-#include "tools/hmm/report_figures.h"
-
+// How a layer grew: growth_figure of report_figures.h.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -8,7 +7,8 @@
 #include <map>
 #include <string_view>
 
-#include "tools/support/svg_plot.h"
+#include "tools/hmm/report_figures.h"
+#include "tools/hmm/report_parts.h"
 
 namespace offshoot {
 namespace {
@@ -21,14 +21,6 @@ constexpr double kLaneHeight = 20;
 constexpr double kGap = 34;
 
 constexpr std::array<std::string_view, 4> kDrawnKinds = {"expand", "keep", "reject", "stop"};
-
-double steps_of(const ReportData& data) {
-  double steps = 1;
-  for (const double value : {data.steps_planned, data.steps_done, data.phase_end}) {
-    if (std::isfinite(value)) steps = std::max(steps, value);
-  }
-  return steps;
-}
 
 struct Focus {
   double low = 0;
@@ -72,7 +64,7 @@ std::vector<Point> experts_over_steps(const ReportData& data, const ReportLayer&
       points.push_back({static_cast<double>(step), alive});
     }
   }
-  const double end = std::isfinite(data.steps_done) ? data.steps_done : steps_of(data);
+  const double end = known(data.steps_done) ? data.steps_done : steps_of(data);
   if (!points.empty() && points.back().x < end) points.push_back({end, points.back().y});
   return points;
 }
@@ -85,9 +77,9 @@ std::string event_title(const ReportEvent& event) {
   } else if (event.source >= 0) {
     title += fmt::format(", expert {}", event.source);
   }
-  if (std::isfinite(event.p_value)) title += "\np-value " + probability_text(event.p_value);
-  if (std::isfinite(event.cosine)) title += "\ncosine " + probability_text(event.cosine);
-  if (std::isfinite(event.gain)) title += "\ngain " + signed_text(event.gain, 5) + " nats";
+  if (known(event.p_value)) title += "\np-value " + probability_text(event.p_value);
+  if (known(event.cosine)) title += "\ncosine " + probability_text(event.cosine);
+  if (known(event.gain)) title += "\ngain " + signed_text(event.gain, 5) + " nats";
   return title;
 }
 
@@ -116,12 +108,13 @@ double draw_expert_count(Markup& svg, const ReportData& data, const ReportLayer&
     high = std::max(high, point.y);
   }
   const Axis y(low - 0.5, high + 0.5, top + kCountHeight, top);
-  const double stride = std::max(1.0, std::ceil((high - low) / 5));
-  for (double k = low; k <= high + 1e-9; k += stride) {
+  const bool few = high - low <= 6;
+  for (const double k : few ? Axis(low, high, 0, 1).ticks(6) : y.ticks(4)) {
+    if (k != std::floor(k) || k > high) continue;
     svg_line(svg, x.from(), y(k), x.to(), y(k), "grid");
     svg_text(svg, x.from() - 8, y(k) + 4, "tick end", count_text(k));
   }
-  svg_text(svg, 0, top + 4, "panel-title", "Experts K");
+  svg_text(svg, 0, top - 16, "panel-title", "Experts K");
   svg.empty("path", {{"class", "curve c1"}, {"d", path_data(points, x, y, true)}});
   if (!points.empty()) {
     svg_text(svg, x(points.back().x) + 10, y(points.back().y) + 4, "label c1",
@@ -190,18 +183,18 @@ std::string life_title(const ReportExpert& expert) {
     title += "\np-value " + probability_text(expert.p_value);
     title += "\ncosine " + probability_text(expert.cosine);
     title += "\ngain " + signed_text(expert.gain, 5);
-    if (std::isfinite(expert.gain)) title += " nats";
+    if (known(expert.gain)) title += " nats";
   }
   return title;
 }
 
-double row_height(size_t rows) { return rows <= 32 ? 19 : rows <= 64 ? 14 : 10; }
+double row_height(size_t rows) { return rows <= 32 ? 19 : rows <= 64 ? 14 : 11; }
 
 double draw_lineage(Markup& svg, const ReportData& data, const ReportLayer& layer, const Axis& x,
                     double top) {
   const std::vector<ReportExpert> lives = lives_in_order(layer.lineage);
   const double height = row_height(lives.size());
-  const double end = std::isfinite(data.steps_done) ? data.steps_done : x.high();
+  const double end = known(data.steps_done) ? data.steps_done : x.high();
   std::map<int64_t, double> row;
   for (size_t i = 0; i < lives.size(); ++i) {
     row[lives[i].id] = top + (static_cast<double>(i) + 0.5) * height;
@@ -233,7 +226,7 @@ double draw_lineage(Markup& svg, const ReportData& data, const ReportLayer& laye
       svg_text(svg, x.from() - 8, y + 4, "tick end", fmt::format("{}", expert.id));
     }
     if (expert.removed >= 0) draw_mark(svg, "reject", died, y);
-    svg_text(svg, died + 10, y + 4, "id", fmt::format("{}", expert.id));
+    svg_text(svg, died + 10, y + 4, height < 14 ? "id small" : "id", fmt::format("{}", expert.id));
     svg.close();
   }
   return top + static_cast<double>(lives.size()) * height;
@@ -250,11 +243,11 @@ void draw_step_axis(Markup& svg, const Axis& x, double y) {
         fmt::format("M{} {}l4 -10m3 0l-4 10", svg_number(x(at) - 4), svg_number(y + 5));
     svg.empty("path", {{"class", "break"}, {"d", d}});
   }
-  svg_text(svg, x.to() + 10, y + 18, "axis-title", "step");
+  svg_text(svg, x.from() - 16, y + 18, "axis-title end", "step");
 }
 
 double figure_height(const ReportLayer& layer) {
-  double height = 20 + kCountHeight + 40;
+  double height = 34 + kCountHeight + 40;
   double lanes = 0;
   for (const std::string_view kind : kDrawnKinds) {
     lanes += std::any_of(layer.events.begin(), layer.events.end(),
@@ -265,50 +258,6 @@ double figure_height(const ReportLayer& layer) {
     height += kGap + static_cast<double>(layer.lineage.size()) * row_height(layer.lineage.size());
   }
   return height;
-}
-
-// --- what the experts do ------------------------------------------------------------------------
-
-double greatest(const std::vector<double>& values) {
-  double most = 0;
-  for (const double value : values) {
-    if (std::isfinite(value)) most = std::max(most, value);
-  }
-  return most;
-}
-
-void draw_scale(Markup& svg, double left, double y, double full) {
-  constexpr int kSteps = 8;
-  svg_text(svg, left, y + 10, "tick", "0");
-  for (int i = 0; i < kSteps; ++i) {
-    svg.empty("rect", {{"class", "cell"},
-                       {"x", svg_number(left + 14 + 14 * i)},
-                       {"y", svg_number(y)},
-                       {"width", "14"},
-                       {"height", "12"},
-                       {"fill-opacity", fmt::format("{:.2f}", 0.04 + 0.96 * i / (kSteps - 1))}});
-  }
-  svg_text(svg, left + 20 + 14 * kSteps, y + 10, "tick", number_text(full, 2));
-}
-
-void draw_token_bars(Markup& svg, const ReportRouting& routing, double left, double top,
-                     double height) {
-  const double room = kWidth - left - 52;
-  double most = greatest(routing.tokens);
-  if (!(most > 0)) most = 1;
-  for (size_t i = 0; i < routing.tokens.size(); ++i) {
-    const double y = top + static_cast<double>(i) * height;
-    const double tokens = routing.tokens[i];
-    const double length = std::isfinite(tokens) ? room * tokens / most : 0;
-    svg.open("g").element(
-        "title", {},
-        fmt::format("expert {}: {} tokens", routing.expert_ids[i], count_text(tokens)));
-    svg_rect(svg, left, y + 0.2 * height, length, 0.6 * height, "bar");
-    const bool shares = routing.total_tokens > 0;
-    svg_text(svg, left + length + 6, y + height / 2 + 4, "tick",
-             shares ? share_text(tokens / routing.total_tokens) : count_text(tokens));
-    svg.close();
-  }
 }
 
 }  // namespace
@@ -338,57 +287,10 @@ std::string growth_figure(const ReportData& data, const ReportLayer& layer) {
     svg_text(svg, from + 6, 20, "band-label", "expansion phase");
   }
   for (const double at : x.breaks()) svg_line(svg, x(at), 6, x(at), floor, "break-line");
-  double at = draw_expert_count(svg, data, layer, x, 14);
+  double at = draw_expert_count(svg, data, layer, x, 30);
   if (!layer.events.empty()) at = draw_event_lanes(svg, layer, x, at + kGap);
   if (!layer.lineage.empty()) draw_lineage(svg, data, layer, x, at + kGap);
   draw_step_axis(svg, x, floor);
-  return svg.close().take();
-}
-
-std::string routing_figure(const ReportLayer& layer) {
-  const ReportRouting& routing = layer.routing;
-  const size_t rows = routing.expert_ids.size();
-  if (rows == 0 ||
-      (routing.tokens.empty() && routing.by_entity.empty() && routing.by_property.empty())) {
-    return {};
-  }
-  const double height = rows <= 24 ? 23 : rows <= 64 ? 15 : 9;
-  constexpr double kTop = 50;
-  double full = std::max(greatest(routing.by_entity), greatest(routing.by_property));
-  if (!(full > 0)) full = 1;
-  std::vector<std::string> names;
-  for (const int64_t id : routing.expert_ids) names.push_back(fmt::format("expert {}", id));
-
-  Markup svg;
-  const double bottom = kTop + static_cast<double>(rows) * height;
-  open_svg(svg, kWidth, bottom + 30,
-           fmt::format("Layer {}: mean combine weight of each expert by entity and by property, "
-                       "and tokens per expert",
-                       layer.index));
-  svg_text(svg, 0, kTop - 7, "tick", "expert");
-  for (size_t i = 0; i < rows; ++i) {
-    svg_text(svg, 30, kTop + (static_cast<double>(i) + 0.5) * height + 4, "id end",
-             fmt::format("{}", routing.expert_ids[i]));
-  }
-  double left = 48;
-  const auto map = [&](const std::vector<double>& values, int64_t columns, std::string name,
-                       std::string_view title) {
-    if (values.empty() || columns <= 0) return;
-    const double cell = std::min(34.0, 350 / static_cast<double>(columns));
-    svg_text(svg, left, 16, "panel-title", title);
-    draw_heat_map(
-        svg,
-        {static_cast<int64_t>(rows), columns, values, names, std::move(name), cell, height, full},
-        left, kTop);
-    left += cell * static_cast<double>(columns) + 36;
-  };
-  map(routing.by_entity, routing.entities, "entity", "Combine weight by entity");
-  map(routing.by_property, routing.properties, "property", "by property");
-  if (left > 48) draw_scale(svg, 48, bottom + 12, full);
-  if (routing.tokens.size() == rows) {
-    svg_text(svg, left, 16, "panel-title", "Tokens that keep the expert");
-    draw_token_bars(svg, routing, left, kTop, height);
-  }
   return svg.close().take();
 }
 
