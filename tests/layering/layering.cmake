@@ -18,10 +18,13 @@ set(guarded
   "^(cuda|cublas|cudnn|cub/|nccl|nv)" "^cuda/.*\\.(cu|cuh|cpp)$"
   "^nlohmann/" "^engine/json\\.cpp$"
   "^CLI/" "^tools/support/options\\.cpp$"
-  "^(hdf5|H5)" "^(engine|tests/support)/[a-z0-9_]+\\.cpp$"
+  "^(hdf5|H5)" "^(engine/hdf5_[a-z]+\\.(h|cpp)|tests/support/[a-z0-9_]+\\.cpp)$"
   "^(dnnl|oneapi/dnnl)" "^[a-z_/]+\\.cpp$"
   "^fmt/(format|ranges|chrono|color|os|std|ostream|compile|args|xchar)" "\\.(cpp|cu)$"
   "^(gtest|gmock)/" "^tests/")
+
+# Own headers that let <hdf5.h> through: no other file may include them.
+set(private "^engine/hdf5_(driver|handle|types)\\.h$" "^engine/hdf5_[a-z]+\\.(h|cpp)$")
 
 set(breaches 0)
 function(breach file text)
@@ -39,6 +42,11 @@ function(check_own_include file header)
     breach(${file} "includes \"${header}\": ${folder} may include ${may_${folder}} only")
   elseif(header MATCHES "^engine/testing/" AND NOT file MATCHES "^(engine/testing|tests)/")
     breach(${file} "includes \"${header}\": it is for tests only")
+  endif()
+  list(GET private 0 pattern)
+  list(GET private 1 allowed)
+  if(header MATCHES ${pattern} AND NOT file MATCHES ${allowed})
+    breach(${file} "includes \"${header}\": only files that match ${allowed} may")
   endif()
   set(breaches ${breaches} PARENT_SCOPE)
 endfunction()

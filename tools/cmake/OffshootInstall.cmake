@@ -14,7 +14,8 @@ foreach(folder engine ops optim models mass)
     list(APPEND offshoot_installed offshoot_${folder})
   endif()
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
-    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/offshoot FILES_MATCHING PATTERN "*.h")
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/offshoot FILES_MATCHING PATTERN "*.h"
+    REGEX "hdf5_(driver|handle|types)\\.h$" EXCLUDE)  # private
 endforeach()
 
 # For authors of operations: not part of offshoot::offshoot.
