@@ -147,8 +147,8 @@ void write_comparison(Markup& page, const ReportData& data) {
       {"Best fixed K", "about " + aligned(2.2, 1, 4), dash, "about " + aligned(15, 0, 1), dash});
   page.close().close().close();
   page.element("p", {{"class", "note"}},
-               "The paper's losses come from another sample of the data; its level and ours "
-               "compare only roughly, K and k directly.");
+               "The paper's figures come from its own sample of the data and its own settings; "
+               "they and ours compare only roughly.");
   page.close();
 }
 
