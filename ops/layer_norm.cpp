@@ -4,6 +4,7 @@
 
 #include "engine/parallel.h"
 #include "ops/op.h"
+#include "ops/reduce_kernels.h"
 
 namespace offshoot {
 namespace {
@@ -16,22 +17,6 @@ constexpr int64_t kBlockRows = 128;
 
 constexpr int64_t kPasses = 3;  // over a row, to choose a parallel range
 
-// sum_i term(i) in interleaved partial sums, so that it vectorises.
-template <class T, class F>
-T sum_of(int64_t count, F&& term) {
-  constexpr int kLanes = 128 / sizeof(T);
-  T lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
-  }
-  for (int lane = 0; i < count; ++i, ++lane) lanes[lane] += term(i);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
-}
-
 template <class T>
 void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
              const Tensor& mean, const Tensor& rstd, const Tensor& out) {
@@ -42,7 +27,7 @@ void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double e
     for (int64_t n = first; n < last; ++n) {
       const T* x_n = x_data + n * D;
       T* out_n = out_data + n * D;
-      const T m = sum_of<T>(D, [=](int64_t d) { return x_n[d]; }) / static_cast<T>(D);
+      const T m = row_sum(x_n, D) / static_cast<T>(D);
       // Two passes: E[x^2] - E[x]^2 cancels when the mean is large.
       const T squares = sum_of<T>(D, [=](int64_t d) { return (x_n[d] - m) * (x_n[d] - m); });
       const T r = 1 / std::sqrt(squares / static_cast<T>(D) + static_cast<T>(eps));
@@ -59,7 +44,7 @@ template <class T>
 void backward_x(const T* x, const T* w, const T* dout, T mean, T rstd, int64_t D, T* dx,
                 bool overwrite) {
   const T scale = 1 / static_cast<T>(D);
-  const T g_mean = sum_of<T>(D, [=](int64_t d) { return dout[d] * w[d]; }) * scale;
+  const T g_mean = dot(dout, w, D) * scale;
   const T g_xhat_mean =
       sum_of<T>(D, [=](int64_t d) { return dout[d] * w[d] * (x[d] - mean); }) * rstd * scale;
   for (int64_t d = 0; d < D; ++d) {
