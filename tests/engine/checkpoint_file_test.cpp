@@ -129,10 +129,10 @@ TEST_F(CheckpointFileTest, ReadsWhatOtherToolsRewrote) {
 
   put_bytes(path("cut.h5"), bytes.substr(0, bytes.size() / 2));
   EXPECT_NE(load_error(path("cut.h5")), "");
-  if (run("h5repack -V > /dev/null 2>&1") != 0) GTEST_SKIP() << "h5repack is not installed";
-  ASSERT_EQ(run("h5repack -f GZIP=1 c.h5 repacked.h5"), 0);
+  if (shell("h5repack -V > /dev/null 2>&1") != 0) GTEST_SKIP() << "h5repack is not installed";
+  ASSERT_EQ(shell("h5repack -f GZIP=1 c.h5 repacked.h5"), 0);
   EXPECT_NE(load_error(path("repacked.h5")), "");  // it keeps the user block
-  ASSERT_EQ(run("tail -c +513 repacked.h5 > stripped.h5"), 0);
+  ASSERT_EQ(shell("tail -c +513 repacked.h5 > stripped.h5"), 0);
   EXPECT_EQ(CheckpointReader(path("stripped.h5")).h5().read<float>("model/a"), weights(5000, 1));
 }
 

@@ -32,13 +32,13 @@ class FileTest : public ::testing::Test {
                          std::filesystem::directory_iterator());
   }
   // Runs a shell command in the folder. Returns its exit status.
-  int run(const std::string& command) const {
+  int shell(const std::string& command) const {
     return std::system(fmt::format("cd {} && {}", folder_.string(), command).c_str());
   }
   // A Python that has h5py, or "".
   std::string python_with_h5py() const {
     for (const std::string python : {"python3", "/usr/bin/python3"}) {
-      if (run(python + " -c 'import h5py' > /dev/null 2>&1") == 0) return python;
+      if (shell(python + " -c 'import h5py' > /dev/null 2>&1") == 0) return python;
     }
     return "";
   }

@@ -226,10 +226,10 @@ TEST_F(Hdf5Test, EveryFailingCallKeepsTheOldFile) {
 TEST_F(Hdf5Test, OtherToolsReadIt) {
   write_sample(path("a.h5"));
   write_sample(path("b.h5"));
-  if (run("h5dump -V > out 2>&1") != 0) GTEST_SKIP() << "h5dump is not installed";
-  EXPECT_EQ(run("h5dump a.h5 > out"), 0);
-  EXPECT_EQ(run("h5ls -r a.h5 > out"), 0);
-  EXPECT_EQ(run("h5diff a.h5 b.h5 > out"), 0);
+  if (shell("h5dump -V > out 2>&1") != 0) GTEST_SKIP() << "h5dump is not installed";
+  EXPECT_EQ(shell("h5dump a.h5 > out"), 0);
+  EXPECT_EQ(shell("h5ls -r a.h5 > out"), 0);
+  EXPECT_EQ(shell("h5diff a.h5 b.h5 > out"), 0);
   EXPECT_EQ(bytes_of(path("out")), "");
 }
 
@@ -250,13 +250,13 @@ assert f['configuration'][()].decode() == '{"d": 64, "name": "Müller"}'
 assert [n.decode() for n in f['names'][:]] == ['a', '', 'größer']
 assert f['deep/u64'][()] == 2**64 - 1
 )");
-  EXPECT_EQ(run(python + " check.py"), 0);
+  EXPECT_EQ(shell(python + " check.py"), 0);
 }
 
 TEST_F(Hdf5Test, ReadsWhatOtherToolsRewrite) {
   write_sample(path("a.h5"));
-  if (run("h5repack -V > out 2>&1") != 0) GTEST_SKIP() << "h5repack is not installed";
-  ASSERT_EQ(run("h5repack -f GZIP=4 a.h5 b.h5"), 0);
+  if (shell("h5repack -V > out 2>&1") != 0) GTEST_SKIP() << "h5repack is not installed";
+  ASSERT_EQ(shell("h5repack -f GZIP=4 a.h5 b.h5"), 0);
   const H5Reader a(path("a.h5")), b(path("b.h5"));
   EXPECT_EQ(a.datasets(), b.datasets());
   EXPECT_EQ(a.read<float>("model/rows"), b.read<float>("model/rows"));
