@@ -27,12 +27,17 @@ struct DropoutKey {
   int64_t micro_batch = 0;
 };
 
+// Something added to a row's score in this pass only: minus infinity leaves an expert out.
+struct RowOffset {
+  int64_t row;
+  double offset;
+};
+
 struct Context {
   Tape& tape;
   bool train = false;
   DropoutKey dropout = {};
-  // Rows (slots) left out of this pass by growth group: experts that a router must not choose.
-  std::map<std::string, std::vector<int64_t>> masked_rows = {};
+  std::map<std::string, std::vector<RowOffset>> row_offsets = {};  // by the growth group's name
   LayerSink* sink = nullptr;
 };
 

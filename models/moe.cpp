@@ -1,0 +1,90 @@
+#include "models/moe.h"
+
+#include <cmath>
+
+#include "engine/error.h"
+#include "models/layer_record.h"
+#include "ops/grouped_gemm.h"
+#include "ops/layout.h"
+#include "ops/permute.h"
+
+namespace offshoot {
+namespace {
+
+Tensor drawn(const Scope& scope, std::string_view leaf, const Shape& shape, int64_t fan_in) {
+  const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+  return uniform(shape, scope.dtype, scope.random(leaf), -bound, bound);
+}
+
+const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
+  if (options.features < 1 || options.hidden < 1 || options.experts < 1) {
+    fail(scope.name, "got {} experts of {} x {}, expected at least 1 of each", options.experts,
+         options.features, options.hidden);
+  }
+  if (options.max_experts != 0 && options.max_experts < options.experts) {
+    fail(scope.name, "experts: got {}, expected at most max_experts = {}", options.experts,
+         options.max_experts);
+  }
+  return options;
+}
+
+std::unique_ptr<Router> make_gate(const Scope& scope, GrowthGroup& experts,
+                                  const MoeOptions& options) {
+  const GateRouter::Options gate{options.route, options.gate_bias, options.max_experts};
+  return std::make_unique<GateRouter>(scope, options.features, experts, gate);
+}
+
+}  // namespace
+
+MoeLayer::MoeLayer(const Scope& scope, const MoeOptions& options)
+    : MoeLayer(scope, options, [&options](const Scope& gate_scope, GrowthGroup& experts) {
+        return make_gate(gate_scope, experts, options);
+      }) {}
+
+MoeLayer::MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRouter& make_router)
+    : name_(scope.name),
+      options_(checked(scope, options)),
+      group_(scope.name, options.experts),
+      fc1_weight_((scope / "fc1.weight").name,
+                  drawn(scope, "fc1.weight", {options.experts, options.hidden, options.features},
+                        options.features),
+                  group_, options.max_experts),
+      fc1_bias_((scope / "fc1.bias").name,
+                drawn(scope, "fc1.bias", {options.experts, options.hidden}, options.features),
+                group_, options.max_experts),
+      fc2_weight_((scope / "fc2.weight").name,
+                  drawn(scope, "fc2.weight", {options.experts, options.features, options.hidden},
+                        options.hidden),
+                  group_, options.max_experts),
+      fc2_bias_((scope / "fc2.bias").name,
+                drawn(scope, "fc2.bias", {options.experts, options.features}, options.hidden),
+                group_, options.max_experts),
+      router_(make_router(scope / "gate", group_)) {}
+
+Tensor MoeLayer::forward(Context& context, const Tensor& x) {
+  const int64_t D = options_.features;
+  if (x.rank() < 1 || x.last_dim() != D) {
+    fail(name_, "x: got shape {}, expected [..., {}]", to_string(x.shape()), D);
+  }
+  Tape& tape = context.tape;
+  const Tensor tokens = x.rank() == 2 ? x : reshape(tape, x, {x.size() / D, D});
+  const Routed routed = router_->forward(context, tokens);
+  const Routing& routing = routed.routing;
+  const Tensor rows = dispatch_tokens(tape, tokens, routing);
+  const Tensor hidden = grouped_linear(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
+                                       routing.expert_offsets, Epilogue::gelu);
+  const Tensor out = grouped_linear(tape, hidden, tape.watch(fc2_weight_), tape.watch(fc2_bias_),
+                                    routing.expert_offsets, Epilogue::none);
+  const Tensor y = combine_tokens(tape, out, routing);
+  if (context.sink != nullptr) context.sink->add({*this, name_, routed});
+  return x.rank() == 2 ? y : reshape(tape, y, x.shape());
+}
+
+void MoeLayer::each_parameter(const ParameterVisitor& visit) {
+  for (Parameter* parameter : {&fc1_weight_, &fc1_bias_, &fc2_weight_, &fc2_bias_}) {
+    visit(*parameter);
+  }
+  router_->each_parameter(visit);
+}
+
+}  // namespace offshoot

@@ -1,0 +1,67 @@
+// Mixture of experts: tokens are routed to a few of E MLPs and come back as a weighted sum.
+//   y = sum over kept k of g_k(x) fc2_k(GELU(fc1_k(x)))
+// Dropless: every kept (token, expert) pair is computed; an expert without tokens is legal.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/growth.h"
+#include "models/feed_forward.h"
+#include "models/router.h"
+
+namespace offshoot {
+
+struct MoeOptions {
+  int64_t features = 0;     // D
+  int64_t hidden = 0;       // H, of one expert
+  int64_t experts = 0;      // E at first
+  int64_t max_experts = 0;  // address space is reserved for as many; 0: four times `experts`
+  RouteOptions route = {};
+  bool gate_bias = false;
+};
+
+// Parameters, one row an expert, all in the growth group called like the layer:
+//   "fc1.weight" [E, H, D], "fc1.bias" [E, H], "fc2.weight" [E, D, H], "fc2.bias" [E, D], drawn
+//   uniformly from +-1/sqrt(fan_in); and the router's.
+// E is read from the weights' shape on every call, so a growth between two steps just works.
+class MoeLayer final : public FeedForward {
+ public:
+  using MakeRouter =
+      std::function<std::unique_ptr<Router>(const Scope& scope, GrowthGroup& experts)>;
+
+  // With a GateRouter called "gate".
+  MoeLayer(const Scope& scope, const MoeOptions& options);
+  // With a router of your own.
+  MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRouter& make_router);
+
+  // x [..., D] -> [..., D]. Tells context.sink, if any.
+  Tensor forward(Context& context, const Tensor& x) override;
+
+  const std::string& name() const { return name_; }
+  int64_t experts() const { return group_.rows(); }
+  GrowthGroup& group() { return group_; }
+  const GrowthGroup& group() const { return group_; }
+  Router& router() { return *router_; }
+  Parameter& fc1_weight() { return fc1_weight_; }
+  Parameter& fc1_bias() { return fc1_bias_; }
+  Parameter& fc2_weight() { return fc2_weight_; }
+  Parameter& fc2_bias() { return fc2_bias_; }
+
+  void each_parameter(const ParameterVisitor& visit) override;
+  void each_growth_group(const GroupVisitor& visit) override { visit(group_); }
+
+ private:
+  std::string name_;
+  MoeOptions options_;
+  GrowthGroup group_;
+  Parameter fc1_weight_;
+  Parameter fc1_bias_;
+  Parameter fc2_weight_;
+  Parameter fc2_bias_;
+  std::unique_ptr<Router> router_;
+};
+
+}  // namespace offshoot
