@@ -1,0 +1,13 @@
+// Choice, element by element: out = a where condition is not 0, else b.
+// Shapes   condition (i32), a and b are broadcast over trailing axes; a and b of one dtype.
+// Saved    condition. Backward adds dout to a where it was chosen, to b elsewhere.
+// Throws   Error when shapes cannot be broadcast or dtypes disagree.
+#pragma once
+
+#include "engine/tape.h"
+
+namespace offshoot {
+
+Tensor where(Tape& tape, const Tensor& condition, const Tensor& a, const Tensor& b);
+
+}  // namespace offshoot
