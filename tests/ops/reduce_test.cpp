@@ -1,0 +1,97 @@
+#include "ops/reduce.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/op_check.h"
+#include "tests/support/golden_check.h"
+
+namespace offshoot {
+namespace {
+
+using testing::OpCase;
+
+struct Named {
+  const char* name;
+  Tensor (*whole)(Tape&, const Tensor&);
+  Tensor (*along)(Tape&, const Tensor&, int64_t, bool);
+};
+constexpr Named kOps[] = {{"sum", sum, sum}, {"mean", mean, mean}, {"max", max, max}};
+
+TEST(Reduce, GradientsMatchCentralDifferences) {
+  for (const Named& op : kOps) {
+    const auto whole = [&](Tape& tape, const std::vector<Tensor>& in) {
+      return op.whole(tape, in[0]);
+    };
+    for (const Shape& shape : {Shape{}, {1}, {7, 13}, {5000}}) {
+      EXPECT_LT(testing::gradient_error({"whole", {shape}, whole}), 1e-6)
+          << op.name << to_string(shape);
+    }
+    for (const int64_t axis : {0, 1, 2, -1, -3}) {
+      const auto along = [&](Tape& tape, const std::vector<Tensor>& in) {
+        return op.along(tape, in[0], axis, axis == 1);
+      };
+      EXPECT_LT(testing::gradient_error({"axis", {{3, 5, 7}}, along}), 1e-6) << op.name << axis;
+      EXPECT_LT(testing::gradient_error({"one", {{1, 1, 1}}, along}), 1e-6) << op.name << axis;
+    }
+  }
+}
+
+TEST(Reduce, MatchesGoldenValues) {
+  for (const Named& op : kOps) {
+    testing::expect_matches_golden(
+        op.name, [&](Tape& tape, const testing::GoldenCase& golden) -> Tensor {
+          if (!golden.has("axis")) return op.whole(tape, golden["x"]);
+          return op.along(tape, golden["x"], golden.integer("axis"), golden.flag("keepdim"));
+        });
+  }
+  testing::expect_matches_golden("argmax", [](Tape&, const testing::GoldenCase& golden) {
+    return argmax(golden["x"], golden.integer("axis"));
+  });
+}
+
+TEST(Reduce, KeepsTheAxisWhenAsked) {
+  Tape tape = Tape::none();
+  const Tensor x = testing::random_tensor({3, 5, 7}, DType::f64, 1);
+  EXPECT_EQ(sum(tape, x, 1).shape(), (Shape{3, 7}));
+  EXPECT_EQ(sum(tape, x, 1, true).shape(), (Shape{3, 1, 7}));
+  EXPECT_EQ(argmax(x, -1).shape(), (Shape{3, 5}));
+}
+
+TEST(Reduce, TheFirstOfEqualElementsWins) {
+  const Tensor x = Tensor::from<double>({5}, {1, 4, 2, 4, 4});
+  Tape tape;
+  tape.watch(x);
+  EXPECT_EQ(argmax(x, 0).item(), 1);
+  tape.backward(max(tape, x));
+  const Tensor dx = tape.grad(x);
+  EXPECT_EQ(dx.data<double>()[1], 1);
+  EXPECT_EQ(dx.data<double>()[3], 0);
+}
+
+TEST(Reduce, RepeatsForAnyNumberOfThreads) {
+  const auto whole = [](Tape& tape, const std::vector<Tensor>& in) { return sum(tape, in[0]); };
+  const auto rows = [](Tape& tape, const std::vector<Tensor>& in) { return mean(tape, in[0], 1); };
+  EXPECT_TRUE(testing::repeats_for_any_thread_count({"whole", {{100003}}, whole}));
+  EXPECT_TRUE(testing::repeats_for_any_thread_count({"rows", {{301, 301}}, rows}));
+}
+
+TEST(Reduce, NamesWhatIsWrong) {
+  const auto message = [](auto&& f) {
+    return testing::error_text([&] {
+      Tape tape;
+      f(tape);
+    });
+  };
+  const Tensor none({0, 3}, DType::f32);
+  EXPECT_EQ(message([&](Tape& tape) { mean(tape, none, 0); }),
+            "[mean] x: got shape [0, 3], expected at least one element to reduce");
+  EXPECT_EQ(message([&](Tape& tape) { max(tape, none); }),
+            "[max] x: got shape [0, 3], expected at least one element to reduce");
+  EXPECT_EQ(message([&](Tape& tape) { sum(tape, none, 2); }),
+            "[sum] axis: got 2, expected -2..1 for shape [0, 3]");
+  Tape tape;
+  EXPECT_EQ(sum(tape, none, 0).shape(), (Shape{3}));
+}
+
+}  // namespace
+}  // namespace offshoot

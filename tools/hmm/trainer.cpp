@@ -1,0 +1,177 @@
+#include "tools/hmm/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "engine/error.h"
+#include "models/layer_record.h"
+#include "ops/balance.h"
+#include "ops/binary.h"
+#include "ops/cross_entropy.h"
+#include "ops/unary.h"
+#include "optim/clip.h"
+
+namespace offshoot {
+namespace {
+
+// Dropout masks of a probe that must not be the training pass'.
+constexpr int64_t kFreshMicroBatch = 1;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+AdamOptions adam_options(const TrainerOptions& options) {
+  AdamOptions adam;
+  adam.newborn = options.mass.newborn;
+  return adam;
+}
+
+}  // namespace
+
+std::string_view to_string(Method method) {
+  switch (method) {
+    case Method::mass:
+      return "mass";
+    case Method::topk:
+      return "topk";
+    case Method::topp:
+      return "topp";
+    case Method::dense:
+      return "dense";
+  }
+  return "unknown";
+}
+
+Method parse_method(std::string_view text) {
+  for (const auto method : {Method::mass, Method::topk, Method::topp, Method::dense}) {
+    if (text == to_string(method)) return method;
+  }
+  fail("method", "got {}, expected mass, topk, topp or dense", text);
+}
+
+// Keeps what the step reports, and builds the auxiliary losses while the tape is open.
+class Trainer::RoutingSink final : public LayerSink {
+ public:
+  RoutingSink(Tape& tape, const TrainerOptions& options) : tape_(tape), options_(options) {}
+
+  void add(const LayerRecord& record) override {
+    const Routing& routing = record.routed.routing;
+    const auto offsets = routing.expert_offsets.elements<int64_t>();
+    std::vector<int64_t>& tokens = tokens_.emplace_back();
+    for (size_t e = 1; e < offsets.size(); ++e) tokens.push_back(offsets[e] - offsets[e - 1]);
+    active_ += static_cast<double>(routing.pairs()) / static_cast<double>(routing.tokens());
+    if (options_.balance_weight > 0) {
+      collect(load_balance_loss(tape_, record.routed.probs, routing), options_.balance_weight);
+    }
+    if (options_.z_weight > 0) {
+      collect(router_z_loss(tape_, record.routed.logits), options_.z_weight);
+    }
+  }
+
+  const std::vector<std::vector<int64_t>>& tokens() const { return tokens_; }
+  double active_experts() const {
+    return tokens_.empty() ? 0 : active_ / static_cast<double>(tokens_.size());
+  }
+  const Tensor& auxiliary() const { return auxiliary_; }  // undefined: none
+
+ private:
+  void collect(const Tensor& loss, double weight) {
+    const Tensor weighted = scale(tape_, loss, weight);
+    auxiliary_ = auxiliary_.defined() ? offshoot::add(tape_, auxiliary_, weighted) : weighted;
+  }
+
+  Tape& tape_;
+  const TrainerOptions& options_;
+  std::vector<std::vector<int64_t>> tokens_;
+  double active_ = 0;
+  Tensor auxiliary_;
+};
+
+Trainer::Trainer(const TrainerOptions& options)
+    : options_(options), model_(Scope{"", options.precision, options.seed}, options.model) {
+  optimizer_ = std::make_unique<AdamW>(decay_matrices_only(model_, options.weight_decay),
+                                       adam_options(options));
+  if (options.method == Method::mass) {
+    controller_ = std::make_unique<MassController>(model_.moe_layers(), options.mass);
+    controller_->prepare(0);
+  }
+}
+
+void Trainer::seek(int64_t steps_done) {
+  steps_done_ = steps_done;
+  if (controller_) controller_->prepare(steps_done);
+}
+
+StepResult Trainer::step(const Tensor& tokens) {
+  const int64_t step = steps_done_;
+  const auto [inputs, targets] = inputs_and_targets(tokens);
+  StepResult result{};
+  result.rate = options_.schedule.at(step);
+  optimizer_->zero_grad();
+
+  Tape tape;
+  RoutingSink sink(tape, options_);
+  Context context{tape, true, {options_.seed, step, 0}, {}, &sink};
+  const Tensor task = cross_entropy(tape, model_.forward(context, inputs), targets);
+  result.loss = task.item();
+  if (!std::isfinite(result.loss)) {
+    fail("train", "step {}: got loss {}, expected a finite number", step, result.loss);
+  }
+  Tensor total = task;
+  if (sink.auxiliary().defined()) {
+    result.auxiliary_loss = sink.auxiliary().item();
+    total = add(tape, task, sink.auxiliary());
+  }
+  tape.backward(total);
+
+  if (controller_) {
+    if (controller_->monitors(step)) {
+      const auto start = std::chrono::steady_clock::now();
+      result.events = controller_->grow(
+          step, sink.tokens(), result.loss,
+          [&, &in = inputs, &out = targets](const auto& offsets, bool fresh_dropout) {
+            return probe(in, out, offsets, fresh_dropout);
+          });
+      result.monitor_seconds = seconds_since(start);
+    }
+    result.auxiliary_loss += controller_->redundancy_backward(step);
+  }
+  if (options_.clip > 0) clip_gradients(parameters(model_), options_.clip);
+  optimizer_->step(result.rate);
+  ++steps_done_;
+
+  result.active_experts = sink.active_experts();
+  for (const MoeLayer* layer : model_.moe_layers()) result.experts.push_back(layer->experts());
+  return result;
+}
+
+double Trainer::probe(const Tensor& inputs, const Tensor& targets,
+                      const std::map<std::string, std::vector<RowOffset>>& offsets,
+                      bool fresh_dropout) {
+  Tape tape = Tape::none();
+  Context context{tape,
+                  true,
+                  {options_.seed, steps_done_, fresh_dropout ? kFreshMicroBatch : 0},
+                  offsets,
+                  nullptr};
+  return cross_entropy(tape, model_.forward(context, inputs), targets).item();
+}
+
+std::pair<Tensor, Tensor> inputs_and_targets(const Tensor& tokens) {
+  if (tokens.rank() != 2 || tokens.dim(1) < 2) {
+    fail("train", "tokens: got shape {}, expected [B, T + 1]", to_string(tokens.shape()));
+  }
+  const int64_t B = tokens.dim(0), T = tokens.dim(1) - 1;
+  Tensor inputs({B, T}, DType::i32), targets({B, T}, DType::i32);
+  for (int64_t b = 0; b < B; ++b) {
+    const int32_t* row = tokens.data<int32_t>() + b * (T + 1);
+    std::copy_n(row, T, inputs.data<int32_t>() + b * T);
+    std::copy_n(row + 1, T, targets.data<int32_t>() + b * T);
+  }
+  return {inputs, targets};
+}
+
+}  // namespace offshoot

@@ -1,0 +1,77 @@
+// One training run of the synthetic experiment, step by step: model, optimizer and expert growth.
+// Knows no files, no terminal and no data source.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mass/controller.h"
+#include "models/ginc_transformer.h"
+#include "optim/adam.h"
+#include "optim/schedule.h"
+
+namespace offshoot {
+
+enum class Method { mass, topk, topp, dense };
+std::string_view to_string(Method method);
+Method parse_method(std::string_view text);  // throws Error
+
+struct TrainerOptions {
+  Method method = Method::mass;
+  GincTransformerOptions model = {};  // moe: set but for dense
+  DType precision = DType::f32;
+  uint64_t seed = 0;  // weights, dropout
+  Schedule schedule = {};
+  double weight_decay = 0.01;   // on tensors of two and more axes
+  double clip = 0.0;            // global norm; 0: none
+  double balance_weight = 0.0;  // of the load-balance loss
+  double z_weight = 0.0;        // of the router z-loss
+  MassOptions mass = {};        // for Method::mass
+};
+
+struct StepResult {
+  double loss;                   // of the task alone
+  double auxiliary_loss;         // weighted, L_red included
+  double rate;                   // learning rate
+  double active_experts;         // mean over tokens and layers; 0 for dense
+  std::vector<int64_t> experts;  // by layer, after the step
+  std::vector<GrowthEvent> events;
+  double monitor_seconds;  // observe and decide
+};
+
+class Trainer {
+ public:
+  explicit Trainer(const TrainerOptions& options);
+
+  const TrainerOptions& options() const { return options_; }
+  GincTransformer& model() { return model_; }
+  AdamW& optimizer() { return *optimizer_; }
+  MassController* controller() { return controller_.get(); }  // null but for Method::mass
+  int64_t steps_done() const { return steps_done_; }
+  // For a resumed run: the next step's number. Monitoring's windows are there afterwards if that
+  // step wants them.
+  void seek(int64_t steps_done);
+
+  // One optimizer step on tokens i32 [B, T + 1]: the first T are inputs, the last T targets.
+  // Throws Error when the loss is not finite; then no parameter has changed in this step.
+  StepResult step(const Tensor& tokens);
+
+ private:
+  class RoutingSink;
+  double probe(const Tensor& inputs, const Tensor& targets,
+               const std::map<std::string, std::vector<RowOffset>>& offsets, bool fresh_dropout);
+
+  TrainerOptions options_;
+  GincTransformer model_;
+  std::unique_ptr<AdamW> optimizer_;
+  std::unique_ptr<MassController> controller_;
+  int64_t steps_done_ = 0;
+};
+
+// Inputs [B, T] and targets [B, T] of tokens i32 [B, T + 1].
+std::pair<Tensor, Tensor> inputs_and_targets(const Tensor& tokens);
+
+}  // namespace offshoot
