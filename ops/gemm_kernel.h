@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace offshoot::gemm_kernel {
 
@@ -26,6 +28,13 @@ struct VectorOf {
 };
 template <class T>
 using Vector = typename VectorOf<T>::type;
+
+// Lane numbers for shuffles of Vector<T>.
+template <class T>
+struct MaskOf {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef Index type __attribute__((vector_size(kVectorBytes)));
+};
 
 // Elements in a vector, and in the two vectors that are the width of a panel of b.
 template <class T>
@@ -73,6 +82,38 @@ inline void tile(int64_t K, const T* a, int64_t row, int64_t column, const T* b,
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) store(c + i * ldc + v * kLanes<T>, sum[i][v]);
   }
+}
+
+template <class T, int kStep, int... Lane>
+inline void swap_blocks(Vector<T>& low, Vector<T>& high, std::integer_sequence<int, Lane...>) {
+  using Mask = typename MaskOf<T>::type;
+  constexpr int kCount = kLanes<T>;
+  const Mask first{((Lane & kStep) ? Lane - kStep + kCount : Lane)...};
+  const Mask second{((Lane & kStep) ? Lane + kCount : Lane + kStep)...};
+  const Vector<T> old_low = low;
+  low = __builtin_shuffle(old_low, high, first);
+  high = __builtin_shuffle(old_low, high, second);
+}
+
+// out[j, i] = in[i, j] for a square of kLanes: ever smaller off-diagonal blocks change places.
+template <class T, int kStep = kLanes<T> / 2>
+inline void transpose_in_registers(Vector<T> (&row)[kLanes<T>]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes<T>; ++i) {
+    if (i & kStep) continue;
+    swap_blocks<T, kStep>(row[i], row[i + kStep], std::make_integer_sequence<int, kLanes<T>>());
+  }
+  if constexpr (kStep > 1) transpose_in_registers<T, kStep / 2>(row);
+}
+
+template <class T>
+inline void transpose_square(const T* in, int64_t ld_in, T* out, int64_t ld_out) {
+  Vector<T> row[kLanes<T>];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes<T>; ++i) row[i] = load(in + i * ld_in);
+  transpose_in_registers<T>(row);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes<T>; ++i) store(out + i * ld_out, row[i]);
 }
 
 }  // namespace offshoot::gemm_kernel
