@@ -1,0 +1,143 @@
+#include "ops/permute.h"
+
+#include <algorithm>
+
+#include "engine/parallel.h"
+#include "ops/op.h"
+
+namespace offshoot {
+namespace {
+
+constexpr std::string_view kDispatch = "dispatch_tokens";
+constexpr std::string_view kCombine = "combine_tokens";
+
+void check(std::string_view op, std::string_view what, const Tensor& x, int64_t rows,
+           const Routing& routing) {
+  check_rank(op, what, x, 2);
+  check_rows(op, what, x);
+  check_shape(op, what, x, {rows, x.last_dim()});
+  check_dtype(op, what, x, routing.weights.dtype());
+}
+
+template <class T>
+void copy_rows(const Tensor& x, const Routing& routing, const Tensor& out) {
+  const int64_t D = x.last_dim();
+  const T* source = x.data<T>();
+  T* target = out.data<T>();
+  const int32_t* token_of_row = routing.token_of_row.data<int32_t>();
+  parallel_for(routing.pairs(), row_grain(D), [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      std::copy_n(source + token_of_row[row] * D, D, target + row * D);
+    }
+  });
+}
+
+// out[n, :] (+)= sum over the pairs of token n of scale(pair) * rows[row_of_pair[pair], :].
+template <class T, class Scale>
+void sum_rows(const T* rows, const Routing& routing, int64_t D, T* out, bool overwrite,
+              Scale scale) {
+  const int64_t* offsets = routing.token_offsets.data<int64_t>();
+  const int32_t* row_of_pair = routing.row_of_pair.data<int32_t>();
+  const int64_t N = routing.tokens();
+  const int64_t pairs_of_token = routing.pairs() / std::max<int64_t>(1, N) + 1;
+  parallel_for(N, row_grain(pairs_of_token * D), [=](int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+      T* out_n = out + n * D;
+      int64_t pair = offsets[n];
+      if (overwrite && pair == offsets[n + 1]) std::fill_n(out_n, D, T{0});
+      if (overwrite && pair < offsets[n + 1]) {
+        const T* row = rows + row_of_pair[pair] * D;
+        const T factor = scale(pair++);
+        for (int64_t d = 0; d < D; ++d) out_n[d] = factor * row[d];
+      }
+      for (; pair < offsets[n + 1]; ++pair) {
+        const T* row = rows + row_of_pair[pair] * D;
+        const T factor = scale(pair);
+        for (int64_t d = 0; d < D; ++d) out_n[d] += factor * row[d];
+      }
+    }
+  });
+}
+
+// Several chains of sums, so that they run side by side.
+template <class T>
+T dot(const T* a, const T* b, int64_t count) {
+  constexpr int64_t kLanes = 16;
+  T lanes[kLanes] = {}, tail = 0;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += a[i + l] * b[i + l];
+  }
+  for (; i < count; ++i) tail += a[i] * b[i];
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
+  }
+  return lanes[0] + tail;
+}
+
+// dy[row, :] = weight * dout[token, :]     dweight = dout[token, :] . y[row, :]
+template <class T>
+void combine_backward(const Tensor& y, const Routing& routing, const Tensor& dout,
+                      const GradSlot& dy, const GradSlot& dweights) {
+  const int64_t D = y.last_dim(), N = routing.tokens();
+  const int64_t* offsets = routing.token_offsets.data<int64_t>();
+  const int32_t* row_of_pair = routing.row_of_pair.data<int32_t>();
+  const T* weights = routing.weights.data<T>();
+  const int64_t pairs_of_token = routing.pairs() / std::max<int64_t>(1, N) + 1;
+  parallel_for(N, row_grain(2 * pairs_of_token * D), [&](int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+      const T* dout_n = dout.data<T>() + n * D;
+      for (int64_t pair = offsets[n]; pair < offsets[n + 1]; ++pair) {
+        const int64_t row = row_of_pair[pair];
+        const T weight = weights[pair];
+        if (dy) {
+          T* dy_row = dy.grad.data<T>() + row * D;
+          if (dy.overwrite) {
+            for (int64_t d = 0; d < D; ++d) dy_row[d] = weight * dout_n[d];
+          } else {
+            for (int64_t d = 0; d < D; ++d) dy_row[d] += weight * dout_n[d];
+          }
+        }
+        if (dweights) {
+          const T dweight = dot(dout_n, y.data<T>() + row * D, D);
+          accumulate(dweights.grad.data<T>()[pair], dweight, dweights.overwrite);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+Tensor dispatch_tokens(Tape& tape, const Tensor& x, const Routing& routing) {
+  check(kDispatch, "x", x, routing.tokens(), routing);
+  const Tensor out({routing.pairs(), x.last_dim()}, x.dtype());
+  dispatch_float(kDispatch, x.dtype(), [&]<class T>(T) { copy_rows<T>(x, routing, out); });
+  tape.record(kDispatch, {x}, out, [x, routing](Tape& walk, const Tensor& dout) {
+    dispatch_float(kDispatch, x.dtype(), [&]<class T>(T) {
+      const GradSlot dx = walk.slot(x);
+      sum_rows(dout.data<T>(), routing, x.last_dim(), dx.grad.data<T>(), dx.overwrite,
+               [](int64_t) { return T{1}; });
+    });
+  });
+  return out;
+}
+
+Tensor combine_tokens(Tape& tape, const Tensor& y, const Routing& routing) {
+  check(kCombine, "y", y, routing.pairs(), routing);
+  const Tensor out({routing.tokens(), y.last_dim()}, y.dtype());
+  dispatch_float(kCombine, y.dtype(), [&]<class T>(T) {
+    const T* weights = routing.weights.data<T>();
+    sum_rows(y.data<T>(), routing, y.last_dim(), out.data<T>(), true,
+             [weights](int64_t pair) { return weights[pair]; });
+  });
+  tape.record(kCombine, {y, routing.weights}, out, [y, routing](Tape& walk, const Tensor& dout) {
+    dispatch_float(kCombine, y.dtype(), [&]<class T>(T) {
+      const GradSlot dy = walk.slot(y), dweights = walk.slot(routing.weights);
+      combine_backward<T>(y, routing, dout, dy, dweights);
+    });
+  });
+  return out;
+}
+
+}  // namespace offshoot

@@ -1,0 +1,126 @@
+#include "ops/permute.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/op_check.h"
+#include "tests/ops/random_routing.h"
+
+namespace offshoot {
+namespace {
+
+using enum CombineWeights;
+using testing::OpCase;
+using testing::top_k;
+using testing::top_p;
+
+struct Case {
+  std::string name;
+  int64_t N, E, D;
+  RouteOptions options;
+};
+
+Routing fixed_routing(const Case& c, DType dtype) {
+  Tape tape = Tape::none();
+  return route(tape, testing::random_probabilities({c.N, c.E}, dtype, 5, c.options.p), c.options);
+}
+
+OpCase dispatch_case(const Case& c) {
+  return {"dispatch_" + c.name, {{c.N, c.D}}, [c](Tape& tape, const std::vector<Tensor>& in) {
+            return dispatch_tokens(tape, in[0], fixed_routing(c, in[0].dtype()));
+          }};
+}
+
+// The weights are an input of their own.
+OpCase combine_case(const Case& c) {
+  const int64_t P = fixed_routing(c, DType::f64).pairs();
+  return {"combine_" + c.name, {{P, c.D}, {P}}, [c](Tape& tape, const std::vector<Tensor>& in) {
+            Routing routing = fixed_routing(c, in[0].dtype());
+            routing.weights = in[1];
+            return combine_tokens(tape, in[0], routing);
+          }};
+}
+
+std::vector<Case> cases() {
+  return {{"one_token", 1, 5, 7, top_k(2, raw)},     {"one_column", 5, 3, 1, top_p(0.7, raw)},
+          {"one_expert", 13, 1, 5, top_k(1, raw)},   {"top_1", 13, 4, 17, top_k(1, raw)},
+          {"top_2", 13, 4, 17, top_k(2, raw)},       {"top_p", 19, 7, 16, top_p(0.7, raw)},
+          {"more_experts", 2, 40, 5, top_k(3, raw)}, {"wide", 5, 4, 67, top_p(1, raw)},
+          {"many", 541, 10, 61, top_p(0.7, raw)}};
+}
+
+std::vector<OpCase> op_cases() {
+  std::vector<OpCase> all;
+  for (const Case& c : cases()) {
+    all.push_back(dispatch_case(c));
+    all.push_back(combine_case(c));
+  }
+  return all;
+}
+
+class PermuteGradient : public ::testing::TestWithParam<OpCase> {};
+
+TEST_P(PermuteGradient, MatchesCentralDifferences) {
+  EXPECT_LT(testing::gradient_error(GetParam()), 1e-6);
+}
+
+TEST_P(PermuteGradient, SinglePrecisionFollowsDouble) {
+  EXPECT_LT(testing::single_precision_error(GetParam()), 1e-5);
+}
+
+TEST_P(PermuteGradient, RepeatsForAnyNumberOfThreads) {
+  EXPECT_TRUE(testing::repeats_for_any_thread_count(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, PermuteGradient, ::testing::ValuesIn(op_cases()),
+                         testing::case_name);
+
+TEST(Permute, DispatchFollowsTheRows) {
+  Tape tape = Tape::none();
+  const Routing routing = fixed_routing({"", 17, 5, 3, top_p(0.7, raw)}, DType::f64);
+  const Tensor x = testing::random_tensor({17, 3}, DType::f64, 1);
+  const Tensor out = dispatch_tokens(tape, x, routing);
+  ASSERT_EQ(out.dim(0), routing.pairs());
+  for (int64_t row = 0; row < routing.pairs(); ++row) {
+    const int64_t token = routing.token_of_row.data<int32_t>()[row];
+    for (int64_t d = 0; d < 3; ++d) {
+      EXPECT_EQ(out.data<double>()[row * 3 + d], x.data<double>()[token * 3 + d]);
+    }
+  }
+}
+
+// With weights that sum to 1, what comes back is what was sent.
+TEST(Permute, CombineUndoesDispatch) {
+  Tape tape = Tape::none();
+  const Routing routing = fixed_routing({"", 131, 10, 6, top_p(0.7, renormalised)}, DType::f64);
+  const Tensor x = testing::random_tensor({131, 6}, DType::f64, 2);
+  const Tensor back = combine_tokens(tape, dispatch_tokens(tape, x, routing), routing);
+  EXPECT_LT(testing::relative_error(back, x), 1e-14);
+}
+
+TEST(Permute, NoTokensIsLegal) {
+  Tape tape;
+  const Routing routing = route(tape, Tensor({0, 3}, DType::f32), top_k(2, raw));
+  const Tensor x({0, 4}, DType::f32);
+  tape.watch(x);
+  const Tensor back = combine_tokens(tape, dispatch_tokens(tape, x, routing), routing);
+  EXPECT_EQ(back.shape(), (Shape{0, 4}));
+  tape.backward(back, Tensor({0, 4}, DType::f32));
+}
+
+TEST(Permute, NamesWhatIsWrong) {
+  Tape tape;
+  const Routing routing = fixed_routing({"", 3, 2, 1, top_k(1, raw)}, DType::f32);
+  EXPECT_EQ(testing::error_text([&] {
+              dispatch_tokens(tape, Tensor({4, 2}, DType::f32), routing);
+            }),
+            "[dispatch_tokens] x: got shape [4, 2], expected [3, 2]");
+  EXPECT_EQ(testing::error_text([&] {
+              combine_tokens(tape, Tensor({3, 2}, DType::f64), routing);
+            }),
+            "[combine_tokens] y: got f64, expected f32");
+  EXPECT_EQ(testing::error_text([&] { combine_tokens(tape, Tensor({3}, DType::f32), routing); }),
+            "[combine_tokens] y: got shape [3], expected 2 axes");
+}
+
+}  // namespace
+}  // namespace offshoot
