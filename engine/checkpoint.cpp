@@ -40,7 +40,7 @@ void check_nothing_left(const CheckpointReader& file, const State& state,
   for (const std::string& name : file.h5().datasets()) {
     if (is_for_readers_only(name) || state.asked(name)) continue;
     if (std::ranges::find(growth, name) != growth.end()) continue;
-    if (++count <= 3) left += fmt::format("{}{}", left.empty() ? "" : ", ", name);
+    if (++count <= 3) left += fmt::format("{}{}", left.empty() ? "" : ", ", printable(name));
   }
   if (count > 0) {
     fail(kName, "{}: got {} datasets that this run has no place for ({}{}), expected none",

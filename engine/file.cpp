@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view kRead = "read";
 constexpr std::string_view kSave = "save";
+constexpr int64_t kWritebackBytes = int64_t{32} << 20;
 
 // Calls f(done) -> bytes moved until `bytes` are through, the end is met (0) or it fails (-1).
 template <class F>
@@ -49,6 +50,14 @@ std::string describe_errno(int error) {
   const char* name = ::strerrorname_np(error);
   return fmt::format("{} ({})", std::generic_category().message(error),
                      name != nullptr ? name : std::to_string(error));
+}
+
+std::string printable(std::string_view text) {
+  std::string line(text.substr(0, 300));
+  for (char& c : line) {
+    if (c >= 0 && c < ' ') c = '?';
+  }
+  return line;
 }
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
@@ -163,7 +172,10 @@ void AtomicFile::write(int64_t offset, std::span<const std::byte> bytes) noexcep
     if (count >= 0 && count < size) errno = ENOSPC;
     return count == size;
   });
-  if (written) size_ = std::max(size_, offset + size);
+  if (!written) return;
+  size_ = std::max(size_, offset + size);
+  waiting_bytes_ += size;
+  if (waiting_bytes_ >= kWritebackBytes) start_writeback();
 }
 
 void AtomicFile::truncate(int64_t size) noexcept {
@@ -182,6 +194,7 @@ void AtomicFile::read(int64_t offset, std::span<std::byte> bytes) noexcept {
 }
 
 void AtomicFile::start_writeback() noexcept {
+  waiting_bytes_ = 0;
   if (error_ == 0) ::sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 

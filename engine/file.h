@@ -13,6 +13,9 @@ namespace offshoot {
 // "No space left on device (ENOSPC)".
 std::string describe_errno(int error);
 
+// Text from a file as part of an error of one line: without control characters, cut at 300 bytes.
+std::string printable(std::string_view text);
+
 // Closes on destruction.
 class FileDescriptor {
  public:
@@ -83,7 +86,7 @@ class AtomicFile {
   void truncate(int64_t size) noexcept;
   // Bytes past the end read as zeros.
   void read(int64_t offset, std::span<std::byte> bytes) noexcept;
-  // Lets the disk start on what has been written. A hint.
+  // Lets the disk start on what has been written: a hint, given by itself now and then.
   void start_writeback() noexcept;
   // Drops what follows: commit() will throw.
   void abandon() noexcept;
@@ -110,6 +113,7 @@ class AtomicFile {
   Fault fault_;
   int64_t calls_ = 0;
   int64_t size_ = 0;
+  int64_t waiting_bytes_ = 0;  // written since the last hint
   int error_ = 0;
   std::string_view failed_;  // what `error_` happened to
 };

@@ -31,14 +31,6 @@ bool has_signature(const InputFile& file) {
 
 std::string absolute(std::string_view name) { return fmt::format("/{}", h5_relative(name)); }
 
-// Names come from the file: an error is one line all the same.
-std::string printable(std::string_view text) {
-  std::string line(text.substr(0, 300));
-  std::ranges::replace_if(
-      line, [](char c) { return c >= 0 && c < ' '; }, '?');
-  return line;
-}
-
 struct Link {
   std::string name;
   H5L_type_t type;
@@ -81,7 +73,8 @@ struct H5Reader::State {
   template <class... Args>
   [[noreturn]] void refuse(std::string_view object, fmt::format_string<Args...> text,
                            Args&&... args) const {
-    fail(kName, "{}: {}: {}", file.path(), object, fmt::format(text, std::forward<Args>(args)...));
+    fail(kName, "{}: {}: {}", file.path(), printable(object),
+         printable(fmt::format(text, std::forward<Args>(args)...)));
   }
 
   bool has(std::string_view name) const {

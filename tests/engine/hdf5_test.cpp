@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "engine/hdf5_file.h"
 #include "engine/random.h"
@@ -251,6 +252,59 @@ assert [n.decode() for n in f['names'][:]] == ['a', '', 'größer']
 assert f['deep/u64'][()] == 2**64 - 1
 )");
   EXPECT_EQ(shell(python + " check.py"), 0);
+}
+
+// What a file can claim or point to without being damaged.
+TEST_F(Hdf5Test, RefusesTraps) {
+  const std::string python = python_with_h5py();
+  if (python.empty()) GTEST_SKIP() << "h5py is not installed";
+  put_bytes(path("make.py"), R"(
+import h5py, numpy as np
+def file(name): return h5py.File(name, 'w')
+with file('huge.h5') as f: f.create_dataset('x', (1 << 40,), 'f4')
+with file('huge_chunked.h5') as f: f.create_dataset('x', (1 << 50,), 'f4', chunks=(1 << 20,))
+with file('packed.h5') as f: f.create_dataset('x', (1 << 40,), 'u1', chunks=(1 << 16,), compression=9)
+with file('cycle.h5') as f: f.create_group('a')['b'] = f['/']
+with file('soft.h5') as f: f['a'] = h5py.SoftLink('/nowhere')
+with file('outside.h5') as f: f['a'] = h5py.ExternalLink('other.h5', '/x')
+with file('elsewhere.h5') as f:
+    f.create_dataset('x', (4,), 'f4', external=[('/etc/passwd', 0, 16)])
+with file('line\nbreak.h5') as f: pass
+with file('name.h5') as f: f.create_dataset('a\nb', (1 << 40,), 'f4')
+with file('others.h5') as f:
+    f['half'] = np.zeros(3, 'f2'); f['flags'] = np.array([True, False]); f['x'] = np.arange(4.0)
+    f['empty'] = np.zeros((0, 3)); f['none'] = h5py.Empty('f4'); f['texts'] = ['a', 'bc']
+    f.attrs['list'] = [1, 2, 3]; f.attrs['text'] = 'a'; f.attrs['real'] = np.float32(0.5)
+with file('deep.h5') as f:
+    g = f
+    for i in range(100): g = g.create_group('g')
+)");
+  ASSERT_EQ(shell(python + " make.py"), 0);
+  const std::map<std::string, std::string> errors{
+      {"huge.h5", "x: got shape [1099511627776] of 4 bytes an element, but the file holds only"},
+      {"huge_chunked.h5", "x: got shape"},
+      {"packed.h5", "x: got shape"},
+      {"cycle.h5", "linked in a cycle"},
+      {"soft.h5", "soft or external link"},
+      {"outside.h5", "soft or external link"},
+      {"elsewhere.h5", "its bytes lie in another file"},
+      {"name.h5", "a?b: got shape"},
+      {"deep.h5", "deeper than"}};
+  for (const auto& [name, expected] : errors) {
+    const std::string error = error_of([&, &file = name] { H5Reader h5(path(file)); });
+    EXPECT_TRUE(contains(error, expected)) << error;
+    EXPECT_TRUE(contains(error, path(name))) << error;
+  }
+  const H5Reader others(path("others.h5"));
+  EXPECT_EQ(others.info("half").type, H5Type::other);
+  EXPECT_EQ(others.read<double>("x"), (std::vector<double>{0, 1, 2, 3}));
+  EXPECT_EQ(others.info("empty").shape, (Shape{0, 3}));
+  EXPECT_EQ(others.read<double>("empty").size(), 0u);
+  EXPECT_EQ(others.info("none").shape, (Shape{0}));
+  EXPECT_EQ(others.read_texts("texts"), (std::vector<std::string>{"a", "bc"}));
+  EXPECT_EQ(others.attributes("/"), (std::vector<std::string>{"real", "text"}));
+  EXPECT_EQ(others.attribute("/", "real"), "0.5");
+  EXPECT_NE(error_of([&] { others.read<float>("half"); }), "");
 }
 
 TEST_F(Hdf5Test, ReadsWhatOtherToolsRewrite) {
