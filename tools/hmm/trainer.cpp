@@ -24,8 +24,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 AdamOptions adam_options(const TrainerOptions& options) {
-  AdamOptions adam;
-  adam.newborn = options.mass.newborn;
+  AdamOptions adam = options.adam;
+  if (options.method == Method::mass) adam.newborn = options.mass.newborn;
   return adam;
 }
 
@@ -105,11 +105,11 @@ void Trainer::seek(int64_t steps_done) {
   if (controller_) controller_->prepare(steps_done);
 }
 
-StepResult Trainer::step(const Tensor& tokens) {
+StepResult Trainer::step(const Tensor& tokens, double rate) {
   const int64_t step = steps_done_;
   const auto [inputs, targets] = inputs_and_targets(tokens);
   StepResult result{};
-  result.rate = options_.schedule.at(step);
+  result.rate = rate;
   optimizer_->zero_grad();
 
   Tape tape;
@@ -140,7 +140,7 @@ StepResult Trainer::step(const Tensor& tokens) {
     result.auxiliary_loss += controller_->redundancy_backward(step);
   }
   if (options_.clip > 0) clip_gradients(parameters(model_), options_.clip);
-  optimizer_->step(result.rate);
+  optimizer_->step(rate);
   ++steps_done_;
 
   result.active_experts = sink.active_experts();

@@ -57,7 +57,9 @@ class Trainer {
 
   // One optimizer step on tokens i32 [B, T + 1]: the first T are inputs, the last T targets.
   // Throws Error when the loss is not finite; then no parameter has changed in this step.
-  StepResult step(const Tensor& tokens);
+  StepResult step(const Tensor& tokens) { return step(tokens, options_.schedule.at(steps_done_)); }
+  // The same with a learning rate of the caller's.
+  StepResult step(const Tensor& tokens, double rate);
 
  private:
   class RoutingSink;
