@@ -1,0 +1,97 @@
+#include "ops/balance.h"
+
+#include <gtest/gtest.h>
+
+#include "ops/cosine_rows.h"
+#include "ops/softmax.h"
+#include "tests/ops/op_check.h"
+#include "tests/support/golden_check.h"
+
+namespace offshoot {
+namespace {
+
+using testing::GoldenCase;
+using testing::OpCase;
+
+RouteOptions top_1() { return {RouteOptions::Kind::top_k, 1, 1.0, CombineWeights::raw}; }
+
+TEST(LoadBalanceLoss, GradientsMatchCentralDifferences) {
+  const auto run = [](Tape& tape, const std::vector<Tensor>& in) {
+    const Tensor probs = softmax(tape, in[0]);
+    return load_balance_loss(tape, probs, route(tape, probs, top_1()));
+  };
+  for (const Shape& shape : {Shape{1, 1}, {1, 5}, {7, 3}, {131, 11}}) {
+    EXPECT_LT(testing::gradient_error({"case", {shape}, run}), 1e-6) << to_string(shape);
+  }
+}
+
+TEST(LoadBalanceLoss, MatchesGoldenValues) {
+  testing::expect_matches_golden("load_balance_loss", [](Tape& tape, const GoldenCase& golden) {
+    Tape none = Tape::none();
+    return load_balance_loss(tape, golden["probs"], route(none, golden["probs"], top_1()));
+  });
+}
+
+TEST(LoadBalanceLoss, IsOneForAnEvenSpread) {
+  Tape tape = Tape::none();
+  const Tensor probs = Tensor::from<double>({2, 2}, {0.6, 0.4, 0.4, 0.6});
+  EXPECT_NEAR(load_balance_loss(tape, probs, route(tape, probs, top_1())).item(), 1.0, 1e-15);
+}
+
+TEST(RouterZLoss, GradientsMatchCentralDifferences) {
+  const auto run = [](Tape& tape, const std::vector<Tensor>& in) {
+    return router_z_loss(tape, in[0]);
+  };
+  for (const Shape& shape : {Shape{1, 1}, {1, 5}, {7, 3}, {131, 11}}) {
+    EXPECT_LT(testing::gradient_error({"case", {shape}, run}), 1e-6) << to_string(shape);
+  }
+}
+
+TEST(RouterZLoss, MatchesGoldenValues) {
+  testing::expect_matches_golden("router_z_loss", [](Tape& tape, const GoldenCase& golden) {
+    return router_z_loss(tape, golden["logits"]);
+  });
+}
+
+TEST(RouterZLoss, NamesWhatIsWrong) {
+  Tape tape;
+  EXPECT_EQ(testing::error_text([&] {
+              router_z_loss(tape, Tensor({0, 3}, DType::f32));
+            }),
+            "[router_z_loss] logits: got shape [0, 3], expected at least one token and expert");
+}
+
+TEST(CosineRows, GradientsMatchCentralDifferences) {
+  const auto run = [](Tape& tape, const std::vector<Tensor>& in) {
+    return cosine_rows(tape, in[0], {{0, 1}, {2, 0}, {1, 1}});
+  };
+  for (const Shape& shape : {Shape{3, 1}, {3, 7}, {5, 131}}) {
+    EXPECT_LT(testing::gradient_error({"case", {shape}, run}), 1e-6) << to_string(shape);
+  }
+}
+
+TEST(CosineRows, MatchesGoldenValues) {
+  testing::expect_matches_golden("cosine_rows", [](Tape& tape, const GoldenCase& golden) {
+    std::vector<std::pair<int64_t, int64_t>> pairs;
+    const auto first = golden["first"].elements<int64_t>();
+    const auto second = golden["second"].elements<int64_t>();
+    for (size_t i = 0; i < first.size(); ++i) pairs.emplace_back(first[i], second[i]);
+    return cosine_rows(tape, golden["rows"], pairs);
+  });
+}
+
+TEST(CosineRows, NamesWhatIsWrong) {
+  Tape tape;
+  const Tensor w = Tensor::from<float>({2, 2}, {1, 0, 0, 0});
+  EXPECT_EQ(testing::error_text([&] {
+              cosine_rows(tape, w, {{0, 2}});
+            }),
+            "[cosine_rows] row: got 2, expected 0..1");
+  EXPECT_EQ(testing::error_text([&] {
+              cosine_rows(tape, w, {{0, 1}});
+            }),
+            "[cosine_rows] row 1: got norm 0, expected a direction");
+}
+
+}  // namespace
+}  // namespace offshoot
