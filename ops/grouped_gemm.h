@@ -6,7 +6,8 @@
 // Empty    an expert with no rows is legal; where its gradient slots are empty its rows are zeroed.
 // Saved    x, weight, expert_offsets, and pre where the epilogue is GELU. Backward adds into dx,
 //          dweight, dbias.
-// Repeat   the same bits for any thread count. E is read from weight on every call.
+// Repeat   the same bits for a given thread count, without GELU for any (where its loop is cut, the
+//          compiler may round otherwise). E is read from weight on every call.
 // Throws   Error when offsets are not monotone or do not end at P, or D, E, H or dtypes disagree.
 #pragma once
 
