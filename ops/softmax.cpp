@@ -81,7 +81,8 @@ void log_softmax_backward(const Tensor& out, const Tensor& dout, const GradSlot&
   const bool overwrite = dx.overwrite;
   each_row<T>(out, dout, dx, forward_cost(C), [=](const T* y, const T* g, T* dx_n) {
     const T sum = row_sum(g, C);
-    for (int64_t c = 0; c < C; ++c) accumulate(dx_n[c], g[c] - vexp(y[c]) * sum, overwrite);
+    for (int64_t c = 0; c < C; ++c)
+      accumulate(dx_n[c], g[c] - vexp_nonpositive(y[c]) * sum, overwrite);
   });
 }
 

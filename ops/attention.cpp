@@ -1,0 +1,243 @@
+#include "ops/attention.h"
+
+#include <array>
+#include <cmath>
+
+#include "engine/parallel.h"
+#include "ops/attention_kernel.h"
+#include "ops/op.h"
+
+namespace offshoot {
+namespace {
+
+using attention_kernel::Head;
+using attention_kernel::kKeys;
+using attention_kernel::kQueries;
+using attention_kernel::Rows;
+
+// Columns [first, first + D) of a tensor [B, T, ...].
+struct Columns {
+  Tensor tensor;
+  int64_t first = 0;
+
+  // Those of one head in one sequence.
+  template <class T>
+  Rows<T> rows(int64_t batch, int64_t column) const {
+    const int64_t stride = tensor.last_dim();
+    return {tensor.data<std::remove_const_t<T>>() + batch * tensor.dim(1) * stride + first + column,
+            stride};
+  }
+};
+
+// Everything that was given, checked.
+struct Problem {
+  Columns q, k, v;
+  int64_t B, Tq, Tk, heads, Dh;
+  double scale;
+  bool causal;
+  Tensor key_mask;
+
+  int64_t tasks() const { return B * heads; }
+  // Of a parallel range; a pair of query and key counts as Dh cheap elements about.
+  int64_t grain() const { return row_grain(Tq * Tk * Dh); }
+
+  template <class T>
+  Head<T> head(int64_t task) const {
+    const int64_t batch = task / heads, column = task % heads * Dh;
+    return {q.rows<const T>(batch, column),
+            k.rows<const T>(batch, column),
+            v.rows<const T>(batch, column),
+            Tq,
+            Tk,
+            Dh,
+            static_cast<T>(scale),
+            causal,
+            key_mask.defined() ? key_mask.data<int32_t>() + batch * Tk : nullptr};
+  }
+};
+
+// Working memory of one thread: `count` numbers each, at least a cache line apart.
+template <class T, size_t N>
+class Buffers {
+ public:
+  explicit Buffers(const std::array<int64_t, N>& counts) {
+    int64_t total = 0;
+    for (size_t i = 0; i < N; ++i) {
+      offsets_[i] = total;
+      total += attention_kernel::round_up(counts[i], 64 / sizeof(T));
+    }
+    memory_ = Tensor({total}, dtype_of<T>);
+  }
+  T* operator[](size_t i) const { return memory_.data<T>() + offsets_[i]; }
+
+ private:
+  Tensor memory_;
+  std::array<int64_t, N> offsets_{};
+};
+
+template <class T>
+void forward(const Problem& problem, const Tensor& out, const Tensor& log_sums) {
+  const Columns out_columns{out};
+  parallel_for(problem.tasks(), problem.grain(), [&](int64_t first, int64_t last) {
+    constexpr int64_t L = kQueries<T>;
+    const int64_t padded = problem.head<T>(first).padded();
+    const Buffers<T, 4> buffers({problem.Dh * L, kKeys * L, problem.Tk * padded, L * padded});
+    const attention_kernel::ForwardBuffers<T> to{buffers[0], buffers[1], buffers[2], buffers[3]};
+    for (int64_t task = first; task < last; ++task) {
+      const int64_t batch = task / problem.heads, column = task % problem.heads * problem.Dh;
+      attention_kernel::forward<T>(problem.head<T>(task), out_columns.rows<T>(batch, column),
+                                   log_sums.data<T>() + task * problem.Tq, to);
+    }
+  });
+}
+
+struct Gradients {
+  GradSlot dq, dk, dv;
+};
+
+template <class T>
+attention_kernel::GradRows<T> grad_rows(const GradSlot& slot, int64_t first, int64_t batch,
+                                        int64_t column) {
+  if (!slot) return {};
+  return {Columns{slot.grad, first}.rows<T>(batch, column), slot.overwrite};
+}
+
+template <class T>
+void backward(const Problem& problem, const Tensor& out, const Tensor& log_sums, const Tensor& dout,
+              const Gradients& to) {
+  const Columns out_columns{out}, dout_columns{dout};
+  parallel_for(problem.tasks(), problem.grain(), [&](int64_t first, int64_t last) {
+    constexpr int64_t L = kQueries<T>;
+    const int64_t padded = problem.head<T>(first).padded();
+    const int64_t columns = problem.Dh * L, rows = L * padded, all = problem.Tk * padded;
+    const Buffers<T, 10> b(
+        {columns, columns, rows, rows, rows, kKeys * L, kKeys * L, all, all, all});
+    const attention_kernel::BackwardBuffers<T> buffers{b[0], b[1], b[2], b[3], b[4],
+                                                       b[5], b[6], b[7], b[8], b[9]};
+    for (int64_t task = first; task < last; ++task) {
+      const int64_t batch = task / problem.heads, column = task % problem.heads * problem.Dh;
+      attention_kernel::backward<T>(problem.head<T>(task), out_columns.rows<const T>(batch, column),
+                                    log_sums.data<T>() + task * problem.Tq,
+                                    dout_columns.rows<const T>(batch, column),
+                                    grad_rows<T>(to.dq, problem.q.first, batch, column),
+                                    grad_rows<T>(to.dk, problem.k.first, batch, column),
+                                    grad_rows<T>(to.dv, problem.v.first, batch, column), buffers);
+    }
+  });
+}
+
+Problem make_problem(std::string_view op, const Columns& q, const Columns& k, const Columns& v,
+                     int64_t D, const AttentionOptions& options) {
+  Problem problem{q,
+                  k,
+                  v,
+                  q.tensor.dim(0),
+                  q.tensor.dim(1),
+                  k.tensor.dim(1),
+                  options.heads,
+                  0,
+                  options.scale,
+                  options.causal,
+                  options.key_mask};
+  if (options.heads < 1 || D < 1 || D % options.heads != 0) {
+    fail(op, "heads: got {}, expected a divisor of {} columns", options.heads, D);
+  }
+  problem.Dh = D / options.heads;
+  if (!(options.scale >= 0) || !std::isfinite(options.scale)) {
+    fail(op, "scale: got {}, expected a positive number, or 0", options.scale);
+  }
+  if (options.scale == 0) problem.scale = 1 / std::sqrt(static_cast<double>(problem.Dh));
+  if (options.causal && problem.Tq != problem.Tk) {
+    fail(op, "causal: got {} queries and {} keys, expected as many", problem.Tq, problem.Tk);
+  }
+  if (options.key_mask.defined()) {
+    check_shape(op, "key_mask", options.key_mask, {problem.B, problem.Tk});
+    check_dtype(op, "key_mask", options.key_mask, DType::i32);
+  }
+  return problem;
+}
+
+constexpr std::string_view kAttention = "attention";
+constexpr std::string_view kSelfAttention = "self_attention";
+
+Problem make_problem(const Tensor& q, const Tensor& k, const Tensor& v,
+                     const AttentionOptions& options) {
+  check_float(kAttention, "q", q);
+  check_rank(kAttention, "q", q, 3);
+  check_rank(kAttention, "k", k, 3);
+  check_shape(kAttention, "k", k, {q.dim(0), k.dim(1), q.dim(2)});
+  check_shape(kAttention, "v", v, k.shape());
+  check_dtype(kAttention, "k", k, q.dtype());
+  check_dtype(kAttention, "v", v, q.dtype());
+  return make_problem(kAttention, {q}, {k}, {v}, q.dim(2), options);
+}
+
+}  // namespace
+
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v,
+                 const AttentionOptions& options) {
+  const Problem problem = make_problem(q, k, v, options);
+  const Tensor out(q.shape(), q.dtype());
+  const Tensor log_sums({problem.tasks(), problem.Tq}, q.dtype());
+  dispatch_float(kAttention, q.dtype(), [&]<class T>(T) { forward<T>(problem, out, log_sums); });
+  tape.record(kAttention, {q, k, v}, out, [problem, out, log_sums](Tape& walk, const Tensor& dout) {
+    const GradSlot dq = walk.slot(problem.q.tensor), dk = walk.slot(problem.k.tensor),
+                   dv = walk.slot(problem.v.tensor);
+    dispatch_float(kAttention, out.dtype(), [&]<class T>(T) {
+      backward<T>(problem, out, log_sums, dout, {dq, dk, dv});
+    });
+  });
+  return out;
+}
+
+Tensor self_attention(Tape& tape, const Tensor& qkv, const AttentionOptions& options) {
+  check_float(kSelfAttention, "qkv", qkv);
+  check_rank(kSelfAttention, "qkv", qkv, 3);
+  const int64_t D = qkv.dim(2) / 3;
+  check_shape(kSelfAttention, "qkv", qkv, {qkv.dim(0), qkv.dim(1), 3 * D});
+  const Problem problem =
+      make_problem(kSelfAttention, {qkv, 0}, {qkv, D}, {qkv, 2 * D}, D, options);
+  const Tensor out({qkv.dim(0), qkv.dim(1), D}, qkv.dtype());
+  const Tensor log_sums({problem.tasks(), problem.Tq}, qkv.dtype());
+  dispatch_float(kSelfAttention, qkv.dtype(),
+                 [&]<class T>(T) { forward<T>(problem, out, log_sums); });
+  tape.record(kSelfAttention, {qkv}, out, [problem, out, log_sums](Tape& walk, const Tensor& dout) {
+    const GradSlot slot = walk.slot(problem.q.tensor);  // three parts that do not overlap
+    dispatch_float(kSelfAttention, out.dtype(), [&]<class T>(T) {
+      backward<T>(problem, out, log_sums, dout, {slot, slot, slot});
+    });
+  });
+  return out;
+}
+
+Tensor attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,
+                           const AttentionOptions& options) {
+  const Problem problem = make_problem(q, k, v, options);
+  const Tensor out = Tensor::zeros(q.shape(), q.dtype());
+  dispatch_float(kAttention, q.dtype(), [&]<class T>(T) {
+    const Tensor scores({problem.Tk}, q.dtype());
+    T* const p = scores.data<T>();
+    for (int64_t task = 0; task < problem.tasks(); ++task) {
+      const Head<T> head = problem.head<T>(task);
+      const Rows<T> rows =
+          Columns{out}.rows<T>(task / problem.heads, task % problem.heads * head.Dh);
+      for (int64_t i = 0; i < head.Tq; ++i) {
+        T sum = 0;
+        for (int64_t j = 0; j < head.Tk; ++j) {
+          const bool hidden =
+              (head.causal && j > i) || (head.key_mask != nullptr && head.key_mask[j] == 0);
+          T score = 0;
+          for (int64_t d = 0; d < head.Dh; ++d) score += head.q[i][d] * head.k[j][d];
+          p[j] = hidden ? T{0} : std::exp(head.scale * score);
+          sum += p[j];
+        }
+        for (int64_t j = 0; j < head.Tk && sum > 0; ++j) {
+          for (int64_t d = 0; d < head.Dh; ++d) rows[i][d] += p[j] / sum * head.v[j][d];
+        }
+      }
+    }
+  });
+  return out;
+}
+
+}  // namespace offshoot
