@@ -4,9 +4,9 @@
 
 #include "engine/parallel.h"
 #include "ops/bias.h"
-#include "ops/elementwise.h"
 #include "ops/grouped_kernels.h"
 #include "ops/op.h"
+#include "ops/reduce_kernels.h"
 #include "ops/vector_math.h"
 
 namespace offshoot {
@@ -14,96 +14,149 @@ namespace {
 
 constexpr std::string_view kName = "grouped_linear";
 
-struct Saved {
+// Columns of a bias gradient that one task sums.
+constexpr int64_t kColumnBlock = 128;
+
+// What forward and backward are about.
+struct Layer {
   Tensor x, weight, bias, offsets;
-  Tensor pre;  // undefined without GELU
+  Epilogue epilogue;
+
+  int64_t P() const { return x.dim(0); }
+  int64_t E() const { return weight.dim(0); }
+  int64_t H() const { return weight.dim(1); }
+  int64_t D() const { return weight.dim(2); }
+  std::span<const int64_t> rows() const { return offsets.elements<int64_t>(); }
 };
 
-std::span<const int64_t> offsets_of(const Tensor& offsets) { return offsets.elements<int64_t>(); }
-
-template <class T>
-void forward(const Saved& saved, const Tensor& out) {
-  const int64_t H = saved.weight.dim(1), D = saved.weight.dim(2);
-  const bool gelu = saved.pre.defined();
-  T* const target = gelu ? saved.pre.data<T>() : out.data<T>();
-  T* const activated = out.data<T>();
-  const T* bias = nullptr;
-  if (saved.bias.defined()) bias = saved.bias.data<T>();
-  const ExpertMatrices<T> weights{transposed<T>(saved.weight.data<T>(), D), H * D};
-  grouped_gemm_then<T>(offsets_of(saved.offsets), H, D, plain<T>(saved.x.data<T>(), D), weights,
-                       target, H, true, [=](int64_t expert, int64_t first, int64_t last) {
-                         if (bias != nullptr) add_bias(target, first, last, H, bias + expert * H);
-                         if (!gelu) return;
-                         for (int64_t i = first * H; i < last * H; ++i)
-                           activated[i] = vgelu(target[i]);
-                       });
+void check(const Layer& layer) {
+  check_float(kName, "x", layer.x);
+  check_rank(kName, "x", layer.x, 2);
+  check_rows(kName, "x", layer.x);
+  check_dtype(kName, "weight", layer.weight, layer.x.dtype());
+  check_rank(kName, "weight", layer.weight, 3);
+  check_shape(kName, "weight", layer.weight, {layer.E(), layer.H(), layer.x.last_dim()});
+  if (layer.bias.defined()) {
+    check_dtype(kName, "bias", layer.bias, layer.x.dtype());
+    check_shape(kName, "bias", layer.bias, {layer.E(), layer.H()});
+  }
+  check_dtype(kName, "expert_offsets", layer.offsets, DType::i64);
+  check_shape(kName, "expert_offsets", layer.offsets, {layer.E() + 1});
+  const auto rows = layer.rows();
+  if (rows.front() != 0 || rows.back() != layer.P() || !std::ranges::is_sorted(rows)) {
+    fail(kName, "expert_offsets: got {} to {}, expected them to rise from 0 to {} rows",
+         rows.front(), rows.back(), layer.P());
+  }
 }
 
-// dbias[e, :] (+)= the sum of the expert's rows of g, in row order.
+// pre, with bias, in `pre`; gelu(pre) in `out`, which may be `pre` itself.
 template <class T>
-void add_expert_sums(const T* g, std::span<const int64_t> offsets, int64_t H,
-                     const GradSlot& dbias) {
-  if (!dbias) return;
-  T* const grad = dbias.grad.data<T>();
-  parallel_tasks(static_cast<int64_t>(offsets.size()) - 1, [&](int64_t e) {
-    T* const row = grad + e * H;
-    if (dbias.overwrite) std::fill_n(row, H, T{0});
-    for (int64_t r = offsets[static_cast<size_t>(e)]; r < offsets[static_cast<size_t>(e) + 1];
-         ++r) {
-      for (int64_t h = 0; h < H; ++h) row[h] += g[r * H + h];
+void forward(const Layer& layer, const Tensor& pre, const Tensor& out) {
+  const int64_t H = layer.H(), D = layer.D();
+  T* pre_rows = pre.data<T>();
+  T* out_rows = out.data<T>();
+  const T* bias = layer.bias.defined() ? layer.bias.data<T>() : nullptr;
+  const bool gelu = layer.epilogue == Epilogue::gelu;
+  const ExpertMatrices<T> weight{transposed<T>(layer.weight.data<T>(), D), H * D};
+  const auto finish = [=](int64_t expert, int64_t first, int64_t last) {
+    if (bias != nullptr) add_bias(pre_rows, first, last, H, bias + expert * H);
+    if (!gelu) return;
+    for (int64_t i = first * H; i < last * H; ++i) out_rows[i] = vgelu(pre_rows[i]);
+  };
+  grouped_gemm_then<T>(layer.rows(), H, D, plain<T>(layer.x.data<T>(), D), weight, pre_rows, H,
+                       true, finish);
+}
+
+// dout becomes d(pre).
+template <class T>
+void backward_gelu(const Tensor& pre, const Tensor& dout) {
+  const T* x = pre.data<T>();
+  T* dx = dout.data<T>();
+  parallel_for(pre.size(), kElementGrain / 8, [=](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) dx[i] *= vgelu_derivative(x[i]);
+  });
+}
+
+// dbias[e, h] = sum over the rows of e of dpre[row, h], in their order.
+template <class T>
+void backward_bias(const Layer& layer, const Tensor& dpre, const GradSlot& dbias) {
+  const int64_t H = layer.H(), blocks = (H + kColumnBlock - 1) / kColumnBlock;
+  const auto offsets = layer.rows();
+  const T* rows = dpre.data<T>();
+  T* sums = dbias.grad.data<T>();
+  const int64_t rows_of_expert = layer.P() / layer.E() + 1;
+  const int64_t grain = row_grain(rows_of_expert * std::min(H, kColumnBlock));
+  parallel_for(layer.E() * blocks, grain, [&](int64_t first, int64_t last) {
+    for (int64_t task = first; task < last; ++task) {
+      const auto expert = static_cast<size_t>(task / blocks);
+      const int64_t h = task % blocks * kColumnBlock;
+      column_sums(rows + h, H, offsets[expert], offsets[expert + 1], std::min(kColumnBlock, H - h),
+                  sums + task / blocks * H + h, dbias.overwrite);
     }
   });
 }
 
-// The gradient before the epilogue.
 template <class T>
-Tensor before_epilogue(const Saved& saved, const Tensor& dout) {
-  if (!saved.pre.defined()) return dout;
-  const Tensor dpre(dout.shape(), dout.dtype());
-  const T* const g = dout.data<T>();
-  const T* const pre = saved.pre.data<T>();
-  T* const to = dpre.data<T>();
-  parallel_for(dout.size(), kElementGrain / 8, [=](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) to[i] = g[i] * vgelu_derivative(pre[i]);
-  });
-  return dpre;
+void backward(Tape& tape, const Layer& layer, const Tensor& pre, const Tensor& dout) {
+  const int64_t H = layer.H(), D = layer.D();
+  if (layer.epilogue == Epilogue::gelu) backward_gelu<T>(pre, dout);
+  const T* dpre = dout.data<T>();
+  if (const GradSlot dx = tape.slot(layer.x)) {
+    const ExpertMatrices<T> weight{plain<T>(layer.weight.data<T>(), D), H * D};
+    grouped_gemm<T>(layer.rows(), D, H, plain(dpre, H), weight, dx.grad.data<T>(), D, dx.overwrite);
+  }
+  if (const GradSlot dweight = tape.slot(layer.weight)) {
+    grouped_gemm_weights<T>(layer.rows(), H, D, dpre, H, layer.x.data<T>(), D,
+                            dweight.grad.data<T>(), H * D, dweight.overwrite);
+  }
+  if (!layer.bias.defined()) return;
+  if (const GradSlot dbias = tape.slot(layer.bias)) backward_bias<T>(layer, dout, dbias);
 }
 
 template <class T>
-void backward(Tape& walk, const Saved& saved, const Tensor& dout) {
-  const int64_t H = saved.weight.dim(1), D = saved.weight.dim(2);
-  const auto offsets = offsets_of(saved.offsets);
-  const Tensor dpre = before_epilogue<T>(saved, dout);
-  const T* const g = dpre.data<T>();
-  if (const GradSlot dx = walk.slot(saved.x)) {
-    const ExpertMatrices<T> weights{plain<T>(saved.weight.data<T>(), D), H * D};
-    grouped_gemm<T>(offsets, D, H, plain<T>(g, H), weights, dx.grad.data<T>(), D, dx.overwrite);
+void forward_reference(const Layer& layer, const Tensor& pre, const Tensor& out) {
+  const int64_t H = layer.H(), D = layer.D();
+  for (int64_t e = 0; e < layer.E(); ++e) {
+    for (int64_t row = layer.rows()[e]; row < layer.rows()[e + 1]; ++row) {
+      for (int64_t h = 0; h < H; ++h) {
+        T sum = 0;
+        for (int64_t d = 0; d < D; ++d) {
+          sum += layer.x.data<T>()[row * D + d] * layer.weight.data<T>()[(e * H + h) * D + d];
+        }
+        if (layer.bias.defined()) sum += layer.bias.data<T>()[e * H + h];
+        pre.data<T>()[row * H + h] = sum;
+        out.data<T>()[row * H + h] = layer.epilogue == Epilogue::gelu ? vgelu(sum) : sum;
+      }
+    }
   }
-  if (const GradSlot dweight = walk.slot(saved.weight)) {
-    const T* const x = saved.x.data<T>();
-    grouped_gemm_weights<T>(offsets, H, D, g, H, x, D, dweight.grad.data<T>(), H * D,
-                            dweight.overwrite);
-  }
-  add_expert_sums(g, offsets, H, walk.slot(saved.bias));
 }
 
-void check(const Saved& s) {
-  check_float(kName, "x", s.x);
-  check_rank(kName, "x", s.x, 2);
-  check_rank(kName, "weight", s.weight, 3);
-  check_dtype(kName, "weight", s.weight, s.x.dtype());
-  const int64_t E = s.weight.dim(0), H = s.weight.dim(1);
-  check_shape(kName, "weight", s.weight, {E, H, s.x.dim(1)});
-  if (s.bias.defined()) {
-    check_shape(kName, "bias", s.bias, {E, H});
-    check_dtype(kName, "bias", s.bias, s.x.dtype());
-  }
-  check_dtype(kName, "expert_offsets", s.offsets, DType::i64);
-  check_shape(kName, "expert_offsets", s.offsets, {E + 1});
-  const auto offsets = offsets_of(s.offsets);
-  if (offsets.front() != 0 || offsets.back() != s.x.dim(0) || !std::ranges::is_sorted(offsets)) {
-    fail(kName, "expert_offsets: got {}..{}, expected to rise from 0 to {}", offsets.front(),
-         offsets.back(), s.x.dim(0));
+// With g = dout gelu'(pre):  dx = g W     dW = g^T x     db = sum of g
+template <class T>
+void backward_reference(Tape& tape, const Layer& layer, const Tensor& pre, const Tensor& dout) {
+  const int64_t H = layer.H(), D = layer.D();
+  // Zeros first, so that an expert without rows needs no rule of its own.
+  const auto gradient = [&tape](const Tensor& input) -> T* {
+    const GradSlot slot = input.defined() ? tape.slot(input) : GradSlot{};
+    if (slot && slot.overwrite) fill_zero(slot.grad);
+    return slot ? slot.grad.data<T>() : nullptr;
+  };
+  T* dx = gradient(layer.x);
+  T* dweight = gradient(layer.weight);
+  T* dbias = gradient(layer.bias);
+  for (int64_t e = 0; e < layer.E(); ++e) {
+    for (int64_t row = layer.rows()[e]; row < layer.rows()[e + 1]; ++row) {
+      for (int64_t h = 0; h < H; ++h) {
+        T g = dout.data<T>()[row * H + h];
+        if (layer.epilogue == Epilogue::gelu) g *= vgelu_derivative(pre.data<T>()[row * H + h]);
+        for (int64_t d = 0; d < D; ++d) {
+          const int64_t i = (e * H + h) * D + d;
+          if (dx) dx[row * D + d] += g * layer.weight.data<T>()[i];
+          if (dweight) dweight[i] += g * layer.x.data<T>()[row * D + d];
+        }
+        if (dbias) dbias[e * H + h] += g;
+      }
+    }
   }
 }
 
@@ -111,37 +164,30 @@ void check(const Saved& s) {
 
 Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
                       const Tensor& expert_offsets, Epilogue epilogue) {
-  Saved saved{x, weight, bias, expert_offsets, {}};
-  check(saved);
-  const Tensor out({x.dim(0), weight.dim(1)}, x.dtype());
-  if (epilogue == Epilogue::gelu) saved.pre = Tensor(out.shape(), out.dtype());
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(saved, out); });
-  tape.record(kName, {x, weight, bias}, out, [saved](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, dout.dtype(), [&]<class T>(T) { backward<T>(walk, saved, dout); });
-  });
+  const Layer layer{x, weight, bias, expert_offsets, epilogue};
+  check(layer);
+  const Tensor out({layer.P(), layer.H()}, x.dtype());
+  const bool keep_pre = epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias});
+  const Tensor pre = keep_pre ? Tensor(out.shape(), x.dtype()) : out;
+  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(layer, pre, out); });
+  tape.record(kName, {x, weight, bias}, out,
+              [layer, saved = keep_pre ? pre : Tensor()](Tape& walk, const Tensor& dout) {
+                dispatch_float(kName, dout.dtype(),
+                               [&]<class T>(T) { backward<T>(walk, layer, saved, dout); });
+              });
   return out;
 }
 
-Tensor grouped_linear_reference(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                                const Tensor& expert_offsets, Epilogue epilogue) {
-  check({x, weight, bias, expert_offsets, {}});
-  const int64_t H = weight.dim(1), D = weight.dim(2);
-  const Tensor out({x.dim(0), H}, x.dtype());
-  const auto offsets = offsets_of(expert_offsets);
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) {
-    for (int64_t e = 0; e < weight.dim(0); ++e) {
-      for (int64_t r = offsets[static_cast<size_t>(e)]; r < offsets[static_cast<size_t>(e) + 1];
-           ++r) {
-        for (int64_t h = 0; h < H; ++h) {
-          T sum = 0;
-          for (int64_t d = 0; d < D; ++d) {
-            sum += x.data<T>()[r * D + d] * weight.data<T>()[(e * H + h) * D + d];
-          }
-          if (bias.defined()) sum += bias.data<T>()[e * H + h];
-          out.data<T>()[r * H + h] = epilogue == Epilogue::gelu ? vgelu(sum) : sum;
-        }
-      }
-    }
+Tensor grouped_linear_reference(Tape& tape, const Tensor& x, const Tensor& weight,
+                                const Tensor& bias, const Tensor& expert_offsets,
+                                Epilogue epilogue) {
+  const Layer layer{x, weight, bias, expert_offsets, epilogue};
+  check(layer);
+  const Tensor out({layer.P(), layer.H()}, x.dtype()), pre(out.shape(), x.dtype());
+  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward_reference<T>(layer, pre, out); });
+  tape.record(kName, {x, weight, bias}, out, [layer, pre](Tape& walk, const Tensor& dout) {
+    dispatch_float(kName, dout.dtype(),
+                   [&]<class T>(T) { backward_reference<T>(walk, layer, pre, dout); });
   });
   return out;
 }
