@@ -1,12 +1,10 @@
-// Statistics of gradients by expert: one row of axis 0 each. They record nothing.
-//   norm        sqrt(sum g^2) over the expert's rows of all given tensors together
-//   cosine      (a . b) / (|a| |b|), rows flattened; NaN where either is zero: it has no direction
-//   projection  each vector g along the last axis becomes ((g . w) / (w . w + 1e-12)) w
-//               (MASS, arXiv 2512.19765, gradient decomposition)
-// Shapes   tensors [E, ...] of one E; a and b, g and w of one shape. f32 or f64.
-// Sums     in float64 and in a fixed order: the same bits for any thread count.
-// Throws   Error when shapes or dtypes disagree or no tensor is given. Numbers that are not finite
-//          go through, for the caller to judge.
+// What a detector wants to know of each expert's gradient. No gradient flows through these. An
+// expert is one index of axis 0.
+//
+// Sums     in float64, in an order that depends on the shapes only: the same bits for any thread
+//          count.
+// Throws   Error when shapes or dtypes disagree, or a result is not finite (named by expert).
+// Source   MASS, arXiv 2512.19765: drift detection, alignment test, gradient decomposition.
 #pragma once
 
 #include <span>
@@ -16,8 +14,16 @@
 
 namespace offshoot {
 
-std::vector<double> expert_norms(std::span<const Tensor> gradients);
+// [E]: the L2 norm of expert e over all the given tensors [E, ...] together. At least one tensor;
+// E is the same in all; dtypes f32 or f64.
+std::vector<double> expert_norms(std::span<const Tensor> tensors);
+
+// [E]: (a . b) / (|a| |b|), each expert's part of a and b [E, ...] as one vector. NaN where one of
+// them is zero: it has no direction, and the caller says what that means.
 std::vector<double> expert_cosines(const Tensor& a, const Tensor& b);
+
+// ((g . w) / (w . w + 1e-12)) w for every vector along the last axis; g and w of one shape and
+// dtype. The specification of GradientSplit::project_rows (engine/row_tensor.h).
 Tensor project_rows(const Tensor& g, const Tensor& w);
 
 }  // namespace offshoot
