@@ -101,6 +101,15 @@ std::vector<Edit> log_from(const std::vector<H5Column>& columns,
   return log;
 }
 
+// Whoever lived is here still or has a line in the log.
+void check_ids(const H5Reader& file, const std::string& prefix, const GrowthState& state) {
+  const int64_t most = std::ssize(state.ids) + std::ssize(state.log);
+  if (state.next_id > most) {
+    fail(kName, "{}: {}next_id: got {}, expected at most {} by the log", file.path(), prefix,
+         state.next_id, most);
+  }
+}
+
 }  // namespace
 
 GrowthState growth_state(const GrowthGroup& group) {
@@ -124,11 +133,15 @@ GrowthState read_growth(const H5Reader& file, const std::string& group,
   GrowthState state;
   state.ids = file.read<int64_t>(prefix + "ids");
   state.next_id = file.read<int64_t>(prefix + "next_id", Shape{}).front();
-  if (!file.has(prefix + "log")) return state;
+  if (!file.has(prefix + "log")) {
+    check_ids(file, prefix, state);
+    return state;
+  }
   const std::vector<std::string> policies = file.read_texts(prefix + "policies");
   const std::vector<H5Column> columns = file.read_table(prefix + "log");
   check_log(fmt::format("{}: {}log", file.path(), prefix), columns, policies.size());
   state.log = log_from(columns, policies);
+  check_ids(file, prefix, state);
   return state;
 }
 

@@ -15,9 +15,10 @@
 // A walk asks for the same names in check and in apply. What is empty is not in the file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -264,7 +264,9 @@ TEST_F(CheckpointTest, AFailingMemberChangesNothing) {
 TEST_F(CheckpointTest, RefusesAGrowthStateThatCannotBe) {
   Training other(2);
   const auto before = other.everything();
-  const auto error = [&](const std::vector<int64_t>& ids, const std::vector<H5Column>& log) {
+  const auto error = [&](const std::vector<int64_t>& ids, const std::vector<H5Column>& log,
+                         int64_t next_id = 0) {
+    if (next_id == 0) next_id = std::ssize(ids);
     Training run(1);
     {
       CheckpointWriter file(path("c.h5"), {});
@@ -278,7 +280,7 @@ TEST_F(CheckpointTest, RefusesAGrowthStateThatCannotBe) {
         part.each_state(scope);
       }
       file.h5().write("growth/block.moe/ids", Shape{std::ssize(ids)}, ids);
-      file.h5().write("growth/block.moe/next_id", Shape{}, std::vector<int64_t>{3});
+      file.h5().write("growth/block.moe/next_id", Shape{}, std::vector<int64_t>{next_id});
       if (!log.empty()) {
         file.h5().write_texts("growth/block.moe/policies", {"mass"});
         file.h5().write_table("growth/block.moe/log", log);
@@ -294,6 +296,7 @@ TEST_F(CheckpointTest, RefusesAGrowthStateThatCannotBe) {
   EXPECT_TRUE(contains(error({0, 1}, {}), "got f32 [3, 4, 6], expected f32 [2, 4, 6]"));
   EXPECT_TRUE(
       contains(error({0, 1, 2}, {{"id", std::vector<int64_t>{0}}}), "not those of an edit"));
+  EXPECT_TRUE(contains(error({0, 1, 2}, {}, int64_t{1} << 60), "next_id: got 1152921504606846976"));
   const std::vector<int64_t> one{1};
   EXPECT_TRUE(contains(error({0, 1, 2}, {{"kind", std::vector<int64_t>{9}},
                                          {"source_id", one},
