@@ -44,18 +44,19 @@ void DriftDetector::observe(const std::vector<double>& norms, const std::vector<
   const int64_t E = norms_.rows(), w = options_.window;
   OFFSHOOT_CHECK(static_cast<int64_t>(norms.size()) == E, "{} norms for {} experts", norms.size(),
                  E);
-  double mean = 1.0;
-  if (options_.relative_norm) {
-    mean = 0;
-    for (const double norm : norms) mean += norm / static_cast<double>(E);
-    if (mean == 0) mean = 1.0;  // no gradient anywhere: nothing to relate to
+  double mean = 0;
+  for (int64_t row = 0; row < E; ++row) {
+    const double norm = norms[static_cast<size_t>(row)];
+    if (!std::isfinite(norm)) {
+      fail("mass", "gradient norm of expert in row {}: got {}, expected a finite number", row,
+           norm);
+    }
+    mean += norm / static_cast<double>(E);
   }
+  // No gradient anywhere: nothing to relate to.
+  if (!options_.relative_norm || mean == 0) mean = 1.0;
   for (int64_t row = 0; row < E; ++row) {
     const auto index = static_cast<size_t>(row);
-    if (!std::isfinite(norms[index])) {
-      fail("mass", "gradient norm of expert in row {}: got {}, expected a finite number", row,
-           norms[index]);
-    }
     if (!observed[index]) continue;
     int64_t* counts = counts_.tensor().data<int64_t>() + row * kCounts;
     const double norm = norms[index] / mean;
@@ -76,7 +77,7 @@ void DriftDetector::push_z(int64_t row, double norm) {
   const bool constant =
       filled < 2 || std::ranges::all_of(window, [&](double value) { return value == window[0]; });
   double z = (norm - mean) / std::sqrt(squares / static_cast<double>(filled - 1));
-  if (constant) z = options_.constant_window_z ? std::numeric_limits<double>::quiet_NaN() : 0.0;
+  if (constant) z = options_.constant_is_invalid ? std::numeric_limits<double>::quiet_NaN() : 0.0;
   ring(z_scores_, row, w)[static_cast<size_t>(counts[z_pushed]++ % w)] = z;
 }
 

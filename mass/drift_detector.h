@@ -35,17 +35,20 @@ class ObservationCounts final : public RowMember {
 class DriftDetector {
  public:
   DriftDetector(GrowthGroup& experts, const MassOptions& options);
+  DriftDetector(const DriftDetector&) = delete;  // the group points to its windows
+  DriftDetector& operator=(const DriftDetector&) = delete;
 
   // One observation of each expert (by row): the L2 norm g of its gradient. `observed` false:
   // nothing is pushed for it. With the window's mean m and unbiased deviation s, both with g in it:
   //   z = (g - m) / s, from the warm-up's end on.
-  // Throws Error when a norm is not finite.
+  // Throws Error when a norm is not finite, and then has pushed nothing.
   void observe(const std::vector<double>& norms, const std::vector<bool>& observed);
 
   // Warmed up, and its norm window is full.
   bool ready(int64_t row) const;
 
-  // 1 - Phi(sum of the z window / sqrt(w)), Phi the standard normal distribution function.
+  // 1 - Phi(sum of the z window / sqrt(w)), Phi the standard normal distribution function. 1 while
+  // an invalid z is in the window.
   double p_value(int64_t row) const;
 
   // For checkpoints, by name: "norms" and "z_scores" f64 [E, w], rings whose next place is the
@@ -62,7 +65,7 @@ class DriftDetector {
 
   const MassOptions& options_;
   RowTensor norms_;
-  RowTensor z_scores_;  // NaN: the window had no deviation
+  RowTensor z_scores_;  // NaN: invalid, the window had no deviation
   ObservationCounts counts_;
   GrowthGroup::Membership memberships_[3];
 };

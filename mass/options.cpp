@@ -23,7 +23,7 @@ MassOptions mass_options(MassPreset preset, int64_t steps) {
   if (preset == MassPreset::reference) return options;
   options.fc1_norm_only = false;
   options.observe_idle = false;
-  options.constant_window_z = false;
+  options.constant_is_invalid = false;
   options.zero_is_aligned = true;
   options.patience_returns = true;
   options.min_expansions = 0;

@@ -31,13 +31,13 @@ struct MassOptions {
   // Change point: a window of w norms and of w z-scores, T_warmup observations before the first z.
   int64_t warmup = 30;
   int64_t window = 60;
-  double alpha = 0.01;            // change point when p-value < alpha
-  bool change_point = true;       // false: every ready expert counts as changed
-  bool fc1_norm_only = true;      // the norm of fc1's gradient only; false: of all but the gate row
-  bool observe_idle = true;       // an expert without tokens pushes its zero gradient
-  bool constant_window_z = true;  // a window of equal values has no z (p-value 1); false: z = 0
-  bool full_z_window = false;     // p-value 1 until the z window is full
-  bool relative_norm = false;     // norms are divided by their mean over the layer's experts
+  double alpha = 0.01;        // change point when p-value < alpha
+  bool change_point = true;   // false: every ready expert counts as changed
+  bool fc1_norm_only = true;  // the norm of fc1's gradient only; false: of all but the gate row
+  bool observe_idle = true;   // an expert without tokens pushes its zero gradient
+  bool constant_is_invalid = true;  // a window of equal values has an invalid z; false: z = 0
+  bool full_z_window = false;       // p-value 1 until the z window is full
+  bool relative_norm = false;       // norms are divided by their mean over the layer's experts
 
   // Alignment: drift when |cos(grad fc1, fc1)| < delta.
   double delta = 0.001;
