@@ -1,0 +1,151 @@
+#include "ops/matmul.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/parallel.h"
+#include "ops/bias.h"
+#include "ops/gemm.h"
+#include "ops/op.h"
+
+namespace offshoot {
+namespace {
+
+constexpr std::string_view kName = "matmul";
+
+// Multiply-adds that are worth handing to another thread.
+constexpr int64_t kGrainProducts = 200'000;
+
+struct Problem {
+  Tensor a, b, bias;
+  bool transpose_a, transpose_b;
+  int64_t batches, M, N, K;
+  bool shared_b;  // by all batches
+
+  // Of one batch, after transposition; and the transposes of those.
+  template <class T>
+  MatrixView<T> op_a(int64_t batch) const {
+    const T* const data = a.data<T>() + batch * M * K;
+    return transpose_a ? transposed(data, M) : plain(data, K);
+  }
+  template <class T>
+  MatrixView<T> op_b(int64_t batch) const {
+    const T* const data = b.data<T>() + (shared_b ? 0 : batch * K * N);
+    return transpose_b ? transposed(data, K) : plain(data, N);
+  }
+};
+
+template <class T>
+MatrixView<T> flipped(const MatrixView<T>& view) {
+  return {view.data, view.column_stride, view.row_stride};
+}
+
+// Calls product(batch), either on several batches at once, or one after the other, each on all
+// threads. In order where `in_order` says so.
+template <class F>
+void each_batch(const Problem& problem, bool in_order, F&& product) {
+  if (in_order || problem.batches < num_threads()) {
+    for (int64_t batch = 0; batch < problem.batches; ++batch) product(batch);
+    return;
+  }
+  const int64_t size = std::max<int64_t>(1, problem.M * problem.N * problem.K);
+  parallel_for(problem.batches, std::max<int64_t>(1, kGrainProducts / size),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t batch = first; batch < last; ++batch) product(batch);
+               });
+}
+
+template <class T>
+void forward(const Problem& problem, const Tensor& out) {
+  const int64_t M = problem.M, N = problem.N;
+  const T* const bias = problem.bias.defined() ? problem.bias.data<T>() : nullptr;
+  T* const out_data = out.data<T>();
+  each_batch(problem, false, [&](int64_t batch) {
+    T* const c = out_data + batch * M * N;
+    gemm_then<T>(M, N, problem.K, problem.op_a<T>(batch), problem.op_b<T>(batch), c, N, true,
+                 [=](int64_t first, int64_t last) {
+                   if (bias != nullptr) add_bias(c, first, last, N, bias);
+                 });
+  });
+}
+
+// d op(a) = dout op(b)^T, or its transpose where a is stored so.
+template <class T>
+void backward_a(const Problem& problem, const T* dout, const GradSlot& da) {
+  const auto [M, N, K] = std::array{problem.M, problem.N, problem.K};
+  T* const grad = da.grad.data<T>();
+  each_batch(problem, false, [&](int64_t batch) {
+    const MatrixView<T> g = plain(dout + batch * M * N, N), b = problem.op_b<T>(batch);
+    T* const c = grad + batch * M * K;
+    if (problem.transpose_a) {
+      gemm<T>(K, M, N, b, flipped(g), c, M, da.overwrite);
+    } else {
+      gemm<T>(M, K, N, g, flipped(b), c, K, da.overwrite);
+    }
+  });
+}
+
+// d op(b) = op(a)^T dout, or its transpose where b is stored so; summed over batches that share b.
+template <class T>
+void backward_b(const Problem& problem, const T* dout, const GradSlot& db) {
+  const auto [M, N, K] = std::array{problem.M, problem.N, problem.K};
+  if (problem.batches == 0 && db.overwrite) fill_zero(db.grad);
+  T* const grad = db.grad.data<T>();
+  each_batch(problem, problem.shared_b, [&](int64_t batch) {
+    const MatrixView<T> g = plain(dout + batch * M * N, N), a = problem.op_a<T>(batch);
+    T* const c = grad + (problem.shared_b ? 0 : batch * K * N);
+    const bool overwrite = db.overwrite && !(problem.shared_b && batch > 0);
+    if (problem.transpose_b) {
+      gemm<T>(N, K, M, flipped(g), a, c, K, overwrite);
+    } else {
+      gemm<T>(K, N, M, flipped(a), g, c, N, overwrite);
+    }
+  });
+}
+
+Problem make_problem(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  check_float(kName, "a", a);
+  check_dtype(kName, "b", b, a.dtype());
+  if (a.rank() < 2) {
+    fail(kName, "a: got shape {}, expected at least 2 axes", to_string(a.shape()));
+  }
+  if (b.rank() != 2 && b.rank() != a.rank()) {
+    fail(kName, "b: got shape {}, expected {} axes, or 2", to_string(b.shape()), a.rank());
+  }
+  const bool ta = options.transpose_a, tb = options.transpose_b;
+  const int64_t M = a.dim(ta ? -1 : -2), K = a.dim(ta ? -2 : -1), N = b.dim(tb ? -2 : -1);
+  const bool shared_b = b.rank() == 2;
+  Shape expected = shared_b ? b.shape() : a.shape();
+  expected = expected.with(b.rank() - 2, tb ? N : K).with(b.rank() - 1, tb ? K : N);
+  check_shape(kName, "b", b, expected);
+  if (options.bias.defined()) {
+    check_shape(kName, "bias", options.bias, {N});
+    check_dtype(kName, "bias", options.bias, a.dtype());
+  }
+
+  int64_t batches = 1;
+  for (int axis = 0; axis + 2 < a.rank(); ++axis) batches *= a.dim(axis);
+  // Batches that share b are one tall matrix, unless each is stored transposed.
+  if (shared_b && !ta) return {a, b, options.bias, ta, tb, 1, batches * M, N, K, shared_b};
+  return {a, b, options.bias, ta, tb, batches, M, N, K, shared_b};
+}
+
+}  // namespace
+
+Tensor matmul(Tape& tape, const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  const Problem problem = make_problem(a, b, options);
+  const int64_t rows = a.dim(options.transpose_a ? -1 : -2);
+  const Tensor out(a.shape().with(a.rank() - 2, rows).with(a.rank() - 1, problem.N), a.dtype());
+  dispatch_float(kName, a.dtype(), [&]<class T>(T) { forward<T>(problem, out); });
+  tape.record(kName, {a, b, options.bias}, out, [problem](Tape& walk, const Tensor& dout) {
+    dispatch_float(kName, dout.dtype(), [&]<class T>(T) {
+      const T* const g = dout.data<T>();
+      if (const GradSlot da = walk.slot(problem.a)) backward_a<T>(problem, g, da);
+      if (const GradSlot db = walk.slot(problem.b)) backward_b<T>(problem, g, db);
+      add_column_sums(g, problem.batches * problem.M, problem.N, walk.slot(problem.bias));
+    });
+  });
+  return out;
+}
+
+}  // namespace offshoot
