@@ -147,7 +147,8 @@ void MassController::observe(size_t layer, const std::vector<int64_t>& tokens) {
   }
   std::vector<bool> observed(tokens.size(), true);
   if (!options_.observe_idle) {
-    std::ranges::transform(tokens, observed.begin(), [](int64_t count) { return count > 0; });
+    std::transform(tokens.begin(), tokens.end(), observed.begin(),
+                   [](int64_t count) { return count > 0; });
   }
   detectors_[layer]->observe(expert_norms(grads), observed);
 }

@@ -17,11 +17,11 @@ MultiHeadAttention::MultiHeadAttention(const Scope& scope, int64_t features, int
   }
 }
 
-Tensor MultiHeadAttention::forward(Context& context, const Tensor& x, const Tensor& key_lengths) {
+Tensor MultiHeadAttention::forward(Context& context, const Tensor& x, const Tensor& key_mask) {
   AttentionOptions options;
   options.heads = heads_;
   options.causal = causal_;
-  options.key_lengths = key_lengths;
+  options.key_mask = key_mask;
   const Tensor mixed = self_attention(context.tape, qkv_.forward(context, x), options);
   return dropout_.forward(context, out_.forward(context, mixed));
 }

@@ -15,8 +15,8 @@ class MultiHeadAttention final : public Module {
   MultiHeadAttention(const Scope& scope, int64_t features, int64_t heads, bool causal,
                      double dropout = 0.0);
 
-  // `key_lengths` i32 [B]: keys at or beyond a sequence's length are masked; undefined: none.
-  Tensor forward(Context& context, const Tensor& x, const Tensor& key_lengths = {});
+  // `key_mask` i32 [B, T]: keys where it is 0 are masked; undefined: none.
+  Tensor forward(Context& context, const Tensor& x, const Tensor& key_mask = {});
   void each_parameter(const ParameterVisitor& visit) override;
 
  private:

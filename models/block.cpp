@@ -14,16 +14,16 @@ TransformerBlock::TransformerBlock(const Scope& scope, const BlockOptions& optio
       feed_forward_(make_feed_forward(scope)),
       dropout_(scope / "dropout", options.dropout) {}
 
-Tensor TransformerBlock::forward(Context& context, const Tensor& x, const Tensor& key_lengths) {
+Tensor TransformerBlock::forward(Context& context, const Tensor& x, const Tensor& key_mask) {
   Tape& tape = context.tape;
   if (norm_ == NormPosition::pre) {
     const Tensor mixed =
-        add(tape, x, attention_.forward(context, ln1_.forward(context, x), key_lengths));
+        add(tape, x, attention_.forward(context, ln1_.forward(context, x), key_mask));
     const Tensor fed = feed_forward_->forward(context, ln2_.forward(context, mixed));
     return add(tape, mixed, dropout_.forward(context, fed));
   }
   const Tensor mixed =
-      ln1_.forward(context, add(tape, x, attention_.forward(context, x, key_lengths)));
+      ln1_.forward(context, add(tape, x, attention_.forward(context, x, key_mask)));
   const Tensor fed = feed_forward_->forward(context, mixed);
   return ln2_.forward(context, add(tape, mixed, dropout_.forward(context, fed)));
 }

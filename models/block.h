@@ -33,8 +33,8 @@ class TransformerBlock final : public Module {
   TransformerBlock(const Scope& scope, const BlockOptions& options,
                    const MakeFeedForward& make_feed_forward);
 
-  // x [B, T, D] -> [B, T, D]; key_lengths as in MultiHeadAttention.
-  Tensor forward(Context& context, const Tensor& x, const Tensor& key_lengths = {});
+  // x [B, T, D] -> [B, T, D]; key_mask as in MultiHeadAttention.
+  Tensor forward(Context& context, const Tensor& x, const Tensor& key_mask = {});
   FeedForward& feed_forward() { return *feed_forward_; }
   void each_parameter(const ParameterVisitor& visit) override;
   void each_growth_group(const GroupVisitor& visit) override;

@@ -37,9 +37,9 @@ std::string trajectory_path() {
 }
 
 // One run of the file.
-class Run {
+class Followed {
  public:
-  Run(const GoldenFile& file, std::string name, DType precision)
+  Followed(const GoldenFile& file, std::string name, DType precision)
       : file_(file),
         name_(std::move(name)),
         config_(Json::parse(file.config("/" + name_), name_)),
@@ -176,7 +176,9 @@ class Run {
       }
       if (event.kind != GrowthEvent::Kind::keep) std::erase(living_, event.source);
     }
-    if (expected.contains("K")) EXPECT_EQ(event.experts, expected.get<int64_t>("K"));
+    if (expected.contains("K")) {
+      EXPECT_EQ(event.experts, expected.get<int64_t>("K"));
+    }
   }
 
   RouteOptions route_options() const {
@@ -258,7 +260,7 @@ std::vector<std::string> runs_of(const GoldenFile& file) {
   return runs;
 }
 
-int64_t steps_to_follow(const Run& run) {
+int64_t steps_to_follow(const Followed& run) {
   if (const char* steps = std::getenv("OFFSHOOT_TRAJECTORY_STEPS")) {
     return std::min<int64_t>(run.steps(), std::strtoll(steps, nullptr, 10));
   }
@@ -282,7 +284,7 @@ class Trajectory : public ::testing::Test {
 
 TEST_F(Trajectory, DoublePrecisionIsTheSameProgram) {
   for (const std::string& name : runs_of(*file_)) {
-    Run run(*file_, name, DType::f64);
+    Followed run(*file_, name, DType::f64);
     const int64_t steps = steps_to_follow(run);
     run.follow(steps, kDouble);
     if (steps == run.steps()) run.expect_final_weights(kDouble.weight);
@@ -291,7 +293,7 @@ TEST_F(Trajectory, DoublePrecisionIsTheSameProgram) {
 
 TEST_F(Trajectory, SinglePrecisionStaysNear) {
   for (const std::string& name : runs_of(*file_)) {
-    Run run(*file_, name, DType::f32);
+    Followed run(*file_, name, DType::f32);
     // A token's choice of its only expert flips after about 20 steps.
     const int64_t steps =
         run.is_top_1() ? std::min<int64_t>(20, steps_to_follow(run)) : steps_to_follow(run);

@@ -25,6 +25,7 @@ struct TrainerOptions {
   DType precision = DType::f32;
   uint64_t seed = 0;  // weights, dropout
   Schedule schedule = {};
+  AdamOptions adam = {};        // `newborn` is the preset's for Method::mass
   double weight_decay = 0.01;   // on tensors of two and more axes
   double clip = 0.0;            // global norm; 0: none
   double balance_weight = 0.0;  // of the load-balance loss
