@@ -164,7 +164,9 @@ std::optional<MassController::Drift> MassController::examine(size_t layer) const
     if (cosines.empty()) {
       cosines = expert_cosines(moe.fc1_weight().grad(), moe.fc1_weight().value());
     }
-    const double cosine = cosines[static_cast<size_t>(row)];
+    double cosine = cosines[static_cast<size_t>(row)];
+    // A zero gradient or weight.
+    if (std::isnan(cosine) && !options_.zero_is_aligned) cosine = 0.0;
     if (options_.alignment && !is_drift(layer, cosine)) continue;
     return Drift{moe.group().ids()[static_cast<size_t>(row)], p_value, cosine};
   }
@@ -172,13 +174,12 @@ std::optional<MassController::Drift> MassController::examine(size_t layer) const
 }
 
 bool MassController::is_drift(size_t layer, double cosine) const {
-  if (std::isnan(cosine)) return !options_.zero_is_aligned;  // a zero gradient or weight
   double delta = options_.delta;
   if (options_.scale_delta_by_dim) {
     const Shape& fc1 = layers_[layer]->fc1_weight().value().shape();
     delta /= std::sqrt(static_cast<double>(fc1[1] * fc1[2]));
   }
-  return std::abs(cosine) < delta;
+  return std::abs(cosine) < delta;  // NaN: no
 }
 
 MassController::Plan MassController::plan(size_t layer, double task_loss, const Probe& probe) {
@@ -229,8 +230,8 @@ void MassController::act(size_t layer, int64_t step, const Plan& plan,
       happened(GrowthEvent::Kind::stop, gone);
       return;
     }
-    --state.patience;
     const int64_t gone = remove_last(layer, step, plan);
+    --state.patience;
     happened(GrowthEvent::Kind::reject, gone);
     if (gone == plan.drift->id) return;
   } else if (plan.gain) {

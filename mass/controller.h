@@ -52,6 +52,8 @@ class MassController {
   // options that cannot be, no layers, a router that is no GateRouter, a pool above max_experts, or
   // preserve_function without a gate bias.
   MassController(std::vector<MoeLayer*> layers, const MassOptions& options);
+  MassController(const MassController&) = delete;  // detectors point to its options
+  MassController& operator=(const MassController&) = delete;
 
   const MassOptions& options() const { return options_; }
 
