@@ -12,18 +12,7 @@ constexpr std::string_view kLogSoftmax = "log_softmax";
 
 // What a row costs in cheap elements (row_grain()), also a short one.
 int64_t forward_cost(int64_t C) { return 6 * C + 32; }
-int64_t backward_cost(int64_t C) { return 2 * C + 32; }
-
-// Calls row(out_n, dout_n, dx_n) on every row.
-template <class T, class Row>
-void each_row(const Tensor& out, const Tensor& dout, const GradSlot& dx, int64_t cost, Row&& row) {
-  const int64_t C = out.last_dim();
-  const T *const y = out.data<T>(), *const g = dout.data<T>();
-  T* const dx_data = dx.grad.data<T>();
-  parallel_for(row_count(out), row_grain(cost), [&](int64_t first, int64_t last) {
-    for (int64_t n = first; n < last; ++n) row(y + n * C, g + n * C, dx_data + n * C);
-  });
-}
+int64_t backward_cost(int64_t C) { return 2 * C + 16; }
 
 template <class T>
 void softmax_forward(const Tensor& x, const Tensor& out) {
@@ -43,13 +32,36 @@ void softmax_forward(const Tensor& x, const Tensor& out) {
   });
 }
 
+// along[r] = sum_c y[r,c] g[r,c]
+template <class T>
+void row_products(const T* y, const T* g, int64_t rows, int64_t C, T* along) {
+  if (C > kNarrowRow) {
+    for (int64_t r = 0; r < rows; ++r) along[r] = dot(y + r * C, g + r * C, C);
+    return;
+  }
+  T terms[kExponentialRows * kNarrowRow];
+  for (int64_t i = 0; i < rows * C; ++i) terms[i] = y[i] * g[i];
+  reduce_rows(
+      terms, rows, C, along, [](T a, T b) { return a + b; }, row_sum<T>);
+}
+
 template <class T>
 void softmax_backward(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
   const int64_t C = out.last_dim();
   const bool overwrite = dx.overwrite;
-  each_row<T>(out, dout, dx, backward_cost(C), [=](const T* y, const T* g, T* dx_n) {
-    const T along = dot(y, g, C);
-    for (int64_t c = 0; c < C; ++c) accumulate(dx_n[c], y[c] * (g[c] - along), overwrite);
+  const T *const y = out.data<T>(), *const g = dout.data<T>();
+  T* const dx_data = dx.grad.data<T>();
+  parallel_for(row_count(out), row_grain(backward_cost(C)), [=](int64_t first, int64_t last) {
+    each_exponential_block(first, last, [=](int64_t n, int64_t rows) {
+      T along[kExponentialRows];
+      row_products(y + n * C, g + n * C, rows, C, along);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t begin = (n + r) * C;
+        for (int64_t c = 0; c < C; ++c) {
+          accumulate(dx_data[begin + c], y[begin + c] * (g[begin + c] - along[r]), overwrite);
+        }
+      }
+    });
   });
 }
 
@@ -79,10 +91,17 @@ template <class T>
 void log_softmax_backward(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
   const int64_t C = out.last_dim();
   const bool overwrite = dx.overwrite;
-  each_row<T>(out, dout, dx, forward_cost(C), [=](const T* y, const T* g, T* dx_n) {
-    const T sum = row_sum(g, C);
-    for (int64_t c = 0; c < C; ++c)
-      accumulate(dx_n[c], g[c] - vexp_nonpositive(y[c]) * sum, overwrite);
+  const T *const out_data = out.data<T>(), *const dout_data = dout.data<T>();
+  T* const dx_data = dx.grad.data<T>();
+  parallel_for(row_count(out), row_grain(forward_cost(C)), [=](int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+      const T *const y = out_data + n * C, *const g = dout_data + n * C;
+      T* const dx_n = dx_data + n * C;
+      const T sum = row_sum(g, C);
+      for (int64_t c = 0; c < C; ++c) {
+        accumulate(dx_n[c], g[c] - vexp_nonpositive(y[c]) * sum, overwrite);
+      }
+    }
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/exponentials.h"
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -89,6 +90,16 @@ TEST(Softmax, MaskedElementsGetNothing) {
   EXPECT_EQ(grad.data<double>()[0], -0.5);
   EXPECT_EQ(grad.data<double>()[1], 0.0);
   EXPECT_EQ(grad.data<double>()[2], 0.5);
+}
+
+TEST(Softmax, ExponentialFollowsTheLibraryBelowZero) {
+  for (float x = 0.5f; x > -87.0f; x -= 0.01f) {
+    const double expected = std::exp(static_cast<double>(x));
+    EXPECT_NEAR(vexp_nonpositive(x) / expected, 1.0, 1.5e-7) << x;
+  }
+  EXPECT_EQ(vexp_nonpositive(-88.0f), 0.0f);
+  EXPECT_EQ(vexp_nonpositive(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_TRUE(std::isnan(vexp_nonpositive(std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST(Softmax, NamesWhatIsWrong) {
