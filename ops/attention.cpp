@@ -81,8 +81,8 @@ void forward(const Problem& problem, const Tensor& out, const Tensor& log_sums) 
   parallel_for(problem.tasks(), problem.grain(), [&](int64_t first, int64_t last) {
     constexpr int64_t L = kQueries<T>;
     const int64_t padded = problem.head<T>(first).padded();
-    const Buffers<T, 4> buffers({problem.Dh * L, kKeys * L, problem.Tk * padded, L * padded});
-    const attention_kernel::ForwardBuffers<T> to{buffers[0], buffers[1], buffers[2], buffers[3]};
+    const Buffers<T, 5> b({L * padded, padded * L, kKeys * L, problem.Tk * padded, L * padded});
+    const attention_kernel::ForwardBuffers<T> to{b[0], b[1], b[2], b[3], b[4]};
     for (int64_t task = first; task < last; ++task) {
       const int64_t batch = task / problem.heads, column = task % problem.heads * problem.Dh;
       attention_kernel::forward<T>(problem.head<T>(task), out_columns.rows<T>(batch, column),
@@ -109,11 +109,10 @@ void backward(const Problem& problem, const Tensor& out, const Tensor& log_sums,
   parallel_for(problem.tasks(), problem.grain(), [&](int64_t first, int64_t last) {
     constexpr int64_t L = kQueries<T>;
     const int64_t padded = problem.head<T>(first).padded();
-    const int64_t columns = problem.Dh * L, rows = L * padded, all = problem.Tk * padded;
-    const Buffers<T, 10> b(
-        {columns, columns, rows, rows, rows, kKeys * L, kKeys * L, all, all, all});
-    const attention_kernel::BackwardBuffers<T> buffers{b[0], b[1], b[2], b[3], b[4],
-                                                       b[5], b[6], b[7], b[8], b[9]};
+    const int64_t some = L * padded, all = problem.Tk * padded, scores = kKeys * L;
+    const Buffers<T, 11> b({some, some, some, some, some, some, scores, scores, all, all, all});
+    const attention_kernel::BackwardBuffers<T> buffers{b[0], b[1], b[2], b[3], b[4], b[5],
+                                                       b[6], b[7], b[8], b[9], b[10]};
     for (int64_t task = first; task < last; ++task) {
       const int64_t batch = task / problem.heads, column = task % problem.heads * problem.Dh;
       attention_kernel::backward<T>(problem.head<T>(task), out_columns.rows<const T>(batch, column),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "engine/parameter.h"
 #include "ops/exponentials.h"
@@ -16,6 +17,9 @@
 #include "ops/vector_math.h"
 
 namespace offshoot::attention_kernel {
+
+template <class T>
+using Vector = gemm_kernel::Vector<T>;
 
 template <class T>
 inline constexpr int64_t kQueries = gemm_kernel::kLanes<T>;
@@ -73,17 +77,6 @@ template <class T>
   }
 }
 
-// columns[d, l] = scale * x[first + l, d]; lanes beyond `count` are 0.
-template <class T>
-void load_columns(Rows<const T> x, int64_t first, int64_t count, int64_t Dh, T scale, T* columns) {
-  constexpr int64_t L = kQueries<T>;
-  if (count < L) std::fill_n(columns, Dh * L, T{0});
-  for (int64_t l = 0; l < count; ++l) {
-    const T* const x_l = x[first + l];
-    for (int64_t d = 0; d < Dh; ++d) columns[d * L + l] = scale * x_l[d];
-  }
-}
-
 // Rows [first, first + count) of x as an operand of product(), whose rows are whole vectors: x
 // itself where it can be, else a copy in `buffer` [total, padded], with zeros all around.
 template <class T>
@@ -95,13 +88,73 @@ Rows<const T> whole_vectors(Rows<const T> x, int64_t first, int64_t count, int64
   return {buffer, padded};
 }
 
+// One stage of a transposition: of each pair of rows `distance` apart, the off-diagonal elements of
+// every 2 x 2 block of such distance change places.
+template <class T, int distance, int... lane>
+[[gnu::always_inline]] inline void exchange(Vector<T> (&rows)[sizeof...(lane)],
+                                            std::integer_sequence<int, lane...>) {
+  constexpr int L = sizeof...(lane);
+#pragma GCC unroll 64
+  for (int i = 0; i < L; ++i) {
+    if ((i & distance) != 0) continue;
+    const Vector<T> a = rows[i], b = rows[i + distance];
+    rows[i] = __builtin_shufflevector(a, b, ((lane & distance) ? L + lane - distance : lane)...);
+    rows[i + distance] =
+        __builtin_shufflevector(a, b, ((lane & distance) ? L + lane : lane + distance)...);
+  }
+}
+
+// rows[i][j] becomes rows[j][i].
+template <class T, int distance = 1>
+[[gnu::always_inline]] inline void transpose(Vector<T> (&rows)[kQueries<T>]) {
+  if constexpr (distance < kQueries<T>) {
+    exchange<T, distance>(rows, std::make_integer_sequence<int, kQueries<T>>());
+    transpose<T, 2 * distance>(rows);
+  }
+}
+
+// columns[d, l] = scale * rows[l, d] for kQueries rows of whole vectors.
+template <class T>
+void load_columns(Rows<const T> rows, int64_t padded, T scale, T* columns) {
+  constexpr int64_t L = kQueries<T>;
+  for (int64_t d = 0; d < padded; d += L) {
+    Vector<T> block[L];
+    for (int64_t l = 0; l < L; ++l) block[l] = gemm_kernel::load(rows[l] + d);
+    transpose<T>(block);
+    for (int64_t i = 0; i < L; ++i) gemm_kernel::store(columns + (d + i) * L, scale * block[i]);
+  }
+}
+
+// out[l] = sum_d a[l, d] b[l, d] for kQueries rows of whole vectors.
+template <class T>
+void row_products(Rows<const T> a, Rows<const T> b, int64_t padded, T* out) {
+  constexpr int64_t L = kQueries<T>;
+  Vector<T> terms[L];
+  for (int64_t l = 0; l < L; ++l) {
+    terms[l] = Vector<T>{};
+    for (int64_t d = 0; d < padded; d += L) {
+      terms[l] += gemm_kernel::load(a[l] + d) * gemm_kernel::load(b[l] + d);
+    }
+  }
+  transpose<T>(terms);
+  Vector<T> sum = terms[0];
+  for (int64_t l = 1; l < L; ++l) sum += terms[l];
+  gemm_kernel::store(out, sum);
+}
+
 // x[first + t, d] (+)= scale * rows[t, d]
 template <class T>
 void store_rows(const T* rows, int64_t padded, int64_t first, int64_t count, int64_t Dh, T scale,
                 Rows<T> x, bool overwrite) {
   for (int64_t t = 0; t < count; ++t) {
     T* const x_t = x[first + t];
-    for (int64_t d = 0; d < Dh; ++d) accumulate(x_t[d], scale * rows[t * padded + d], overwrite);
+    const T* const row = rows + t * padded;
+    int64_t d = 0;
+    for (; d + kQueries<T> <= Dh; d += kQueries<T>) {
+      const Vector<T> value = scale * gemm_kernel::load(row + d);
+      gemm_kernel::store(x_t + d, overwrite ? value : gemm_kernel::load(x_t + d) + value);
+    }
+    for (; d < Dh; ++d) accumulate(x_t[d], scale * row[d], overwrite);
   }
 }
 
@@ -115,8 +168,9 @@ void score(const Head<T>& head, const T* q_columns, int64_t query, int64_t key, 
   product<T>(keys, L, head.Dh, head.k[key], head.k.stride, 1, q_columns, L, scores, L, true);
   if (head.causal) {
     for (int64_t j = std::max<int64_t>(0, query + 1 - key); j < keys; ++j) {
-      for (int64_t l = 0; l < L; ++l) {
-        scores[j * L + l] = key + j > query + l ? kHidden : scores[j * L + l];
+      const auto first_that_sees = static_cast<int32_t>(key + j - query);
+      for (int32_t l = 0; l < L; ++l) {
+        scores[j * L + l] = l < first_that_sees ? kHidden : scores[j * L + l];
       }
     }
   }
@@ -137,11 +191,10 @@ struct Running {
 
 // The combination of `start` and all rows of a block, lane by lane, in four chains.
 template <class T, class Combine>
-[[gnu::always_inline]] inline gemm_kernel::Vector<T> reduce_keys(int64_t keys, const T* block,
-                                                                 gemm_kernel::Vector<T> start,
-                                                                 Combine combine) {
+[[gnu::always_inline]] inline Vector<T> reduce_keys(int64_t keys, const T* block, Vector<T> start,
+                                                    Combine combine) {
   constexpr int64_t L = kQueries<T>;
-  gemm_kernel::Vector<T> chains[4] = {start, start, start, start};
+  Vector<T> chains[4] = {start, start, start, start};
   int64_t j = 0;
   for (; j + 4 <= keys; j += 4) {
 #pragma GCC unroll 4
@@ -156,13 +209,13 @@ template <class T, class Combine>
 // scores := exp(scores - origin); brings `running` up to date.
 template <class T>
 void exponentiate(int64_t keys, T* scores, Running<T>& running) {
-  using Vector = gemm_kernel::Vector<T>;
   constexpr int64_t L = kQueries<T>;
   constexpr T kNone = -std::numeric_limits<T>::infinity();
   T before[L], origin[L];
   std::copy_n(running.largest, L, before);
-  const Vector largest = reduce_keys(keys, scores, gemm_kernel::load(before),
-                                     [](Vector a, Vector b) -> Vector { return a < b ? b : a; });
+  const Vector<T> largest =
+      reduce_keys(keys, scores, gemm_kernel::load(before),
+                  [](Vector<T> a, Vector<T> b) -> Vector<T> { return a < b ? b : a; });
   gemm_kernel::store(running.largest, largest);
   for (int64_t l = 0; l < L; ++l) {
     origin[l] = running.largest[l] == kNone ? T{0} : running.largest[l];
@@ -174,9 +227,10 @@ void exponentiate(int64_t keys, T* scores, Running<T>& running) {
       scores[j * L + l] = vexp_nonpositive(scores[j * L + l] - origin[l]);
     }
   }
-  const Vector sum = reduce_keys(keys, scores, Vector{}, [](Vector a, Vector b) { return a + b; });
-  const Vector sum_before = gemm_kernel::load(running.sum),
-               shrink = gemm_kernel::load(running.shrink);
+  const Vector<T> sum =
+      reduce_keys(keys, scores, Vector<T>{}, [](Vector<T> a, Vector<T> b) { return a + b; });
+  const Vector<T> sum_before = gemm_kernel::load(running.sum),
+                  shrink = gemm_kernel::load(running.shrink);
   gemm_kernel::store(running.sum, sum_before * shrink + sum);
 }
 
@@ -194,7 +248,8 @@ void finish(const Running<T>& running, T* log_sum, T* scale) {
 
 template <class T>
 struct ForwardBuffers {
-  T* q_columns;  // [Dh, kQueries]
+  T* q_rows;     // [kQueries, padded]
+  T* q_columns;  // [padded, kQueries]
   T* scores;     // [kKeys, kQueries]
   T* v_rows;     // [Tk, padded]
   T* out_rows;   // [kQueries, padded]
@@ -209,7 +264,8 @@ void forward(const Head<T>& head, Rows<T> out, T* log_sum, const ForwardBuffers<
   const Rows<const T> v = whole_vectors(head.v, 0, head.Tk, head.Tk, head.Dh, padded, to.v_rows);
   for (int64_t query = 0; query < head.Tq; query += L) {
     const int64_t queries = std::min(L, head.Tq - query);
-    load_columns(head.q, query, queries, head.Dh, head.scale, to.q_columns);
+    const Rows<const T> q = whole_vectors(head.q, query, queries, L, head.Dh, padded, to.q_rows);
+    load_columns(q, padded, head.scale, to.q_columns);
     Running<T> running;
     std::fill_n(running.largest, L, -std::numeric_limits<T>::infinity());
     std::fill_n(running.sum, L, T{0});
@@ -237,12 +293,12 @@ void forward(const Head<T>& head, Rows<T> out, T* log_sum, const ForwardBuffers<
 
 template <class T>
 struct BackwardBuffers {
-  T *q_columns, *dout_columns;  // [Dh, kQueries]
-  T *q_rows, *dout_rows;        // [kQueries, padded]
-  T* dq_rows;                   // [kQueries, padded]
-  T *scores, *dscores;          // [kKeys, kQueries]
-  T* k_rows;                    // [Tk, padded]
-  T *dk_rows, *dv_rows;         // [Tk, padded]
+  T *q_columns, *dout_columns;       // [padded, kQueries]
+  T *q_rows, *out_rows, *dout_rows;  // [kQueries, padded]
+  T* dq_rows;                        // [kQueries, padded]
+  T *scores, *dscores;               // [kKeys, kQueries]
+  T* k_rows;                         // [Tk, padded]
+  T *dk_rows, *dv_rows;              // [Tk, padded]
 };
 
 // Where a gradient goes; data null: not wanted.
@@ -276,17 +332,16 @@ void backward(const Head<T>& head, Rows<const T> out, const T* log_sum, Rows<con
   std::fill_n(to.dv_rows, head.Tk * padded, T{0});
   for (int64_t query = 0; query < head.Tq; query += L) {
     const int64_t queries = std::min(L, head.Tq - query);
-    load_columns(head.q, query, queries, Dh, head.scale, to.q_columns);
-    load_columns(dout, query, queries, Dh, T{1}, to.dout_columns);
     const Rows<const T> q_rows = whole_vectors(head.q, query, queries, L, Dh, padded, to.q_rows);
     const Rows<const T> dout_rows =
         whole_vectors(dout, query, queries, L, Dh, padded, to.dout_rows);
     std::fill_n(to.dq_rows, L * padded, T{0});
-    T delta[L] = {}, sums[L] = {};
-    for (int64_t l = 0; l < queries; ++l) {
-      delta[l] = dot(dout[query + l], out[query + l], Dh);
-      sums[l] = log_sum[query + l];
-    }
+    const Rows<const T> out_rows = whole_vectors(out, query, queries, L, Dh, padded, to.out_rows);
+    load_columns(q_rows, padded, head.scale, to.q_columns);
+    load_columns(dout_rows, padded, T{1}, to.dout_columns);
+    T delta[L], sums[L] = {};
+    row_products(dout_rows, out_rows, padded, delta);
+    std::copy_n(log_sum + query, queries, sums);
     const int64_t visible = head.visible(query + queries);
     for (int64_t key = 0; key < visible; key += kKeys) {
       const int64_t keys = std::min(kKeys, visible - key);

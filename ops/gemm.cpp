@@ -21,7 +21,7 @@ using gemm_kernel::tile;
 
 // Rows of a and depth of the sums worked on at a time. A block of a and a panel of b beside it stay
 // in the second cache; less depth would go over c more often, which costs more than it saves.
-constexpr int64_t kBlockTiles = 12;
+constexpr int64_t kBlockTiles = 24;
 constexpr int64_t kBlockRows = kBlockTiles * kTileRows;
 constexpr int64_t kBlockDepth = 768;
 
@@ -65,6 +65,15 @@ constexpr auto tile_functions(std::integer_sequence<int, Before...>) {
 template <class T>
 constexpr auto kTileFunctions = tile_functions<T>(std::make_integer_sequence<int, kTileRows>());
 
+// Asks for the lines of a tile of c ahead of their use: c of a large product comes from afar.
+template <class T>
+void prefetch_tile(const T* c, int64_t ldc, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + kLanes<T>, 1);
+  }
+}
+
 // Rows [first, last) of c, at most kBlockRows of them.
 template <class T>
 void multiply_block(int64_t first, int64_t last, int64_t K, MatrixView<T> a, const Panels<T>& b,
@@ -84,6 +93,8 @@ void multiply_block(int64_t first, int64_t last, int64_t K, MatrixView<T> a, con
     }
     for (int64_t panel = 0; panel < b.count(); ++panel) {
       for (int64_t i = first; i < last; i += kTileRows) {
+        if (copy && panel + 1 < b.count())
+          prefetch_tile(c + i * ldc + (panel + 1) * kPanel<T>, ldc, rows_of(i));
         kTileFunctions<T>[static_cast<size_t>(rows_of(i) - 1)](
             b.width(panel), depth, tiles[static_cast<size_t>((i - first) / kTileRows)],
             b.at(panel, k), b.ld(panel), c + i * ldc + panel * kPanel<T>, ldc, overwrite && k == 0);

@@ -30,16 +30,26 @@ void declare(CLI::App& app, Option& option, Given& given) {
   }
 }
 
-// One entry of --help; text that starts too far right gets a line of its own.
+// One entry of --help in 80 columns; text that starts too far right gets lines of its own.
 std::string help_line(const std::string& usage, const std::string& text) {
-  constexpr size_t kColumn = 30;
-  std::string line = "  " + usage;
+  constexpr size_t kColumn = 30, kWidth = 80;
+  std::string line = "  " + usage, help;
   if (line.size() + 2 > kColumn) {
-    line += '\n' + std::string(kColumn, ' ');
-  } else {
-    line.resize(kColumn, ' ');
+    help = line + '\n';
+    line.clear();
   }
-  return line + text + '\n';
+  line.resize(kColumn, ' ');
+  for (size_t first = 0; first < text.size();) {
+    size_t end = std::min(text.find(' ', first), text.size());
+    if (line.size() + 1 + (end - first) > kWidth && line.size() > kColumn) {
+      help += line + '\n';
+      line.assign(kColumn, ' ');
+    }
+    if (line.size() > kColumn) line += ' ';
+    line += text.substr(first, end - first);
+    first = end + 1;
+  }
+  return help + line + '\n';
 }
 
 std::string help_line(const Option& option) {

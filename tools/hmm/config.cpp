@@ -1,0 +1,241 @@
+#include "tools/hmm/config.h"
+
+#include "engine/device.h"
+#include "engine/error.h"
+
+namespace offshoot {
+namespace {
+
+constexpr int64_t kExpertHidden = 32;
+constexpr int64_t kDenseHidden = 64;
+constexpr int64_t kLargestVocabulary = 256;  // tokens are bytes
+
+// MASS has two texts; what a fixed number of experts does with top-p follows the same choice.
+CombineWeights top_p_weights(const HmmConfig& config) {
+  return config.preset == "paper" ? CombineWeights::raw : CombineWeights::renormalised_if_shared;
+}
+
+RouteOptions route_options(const HmmConfig& config) {
+  RouteOptions route;
+  if (config.method == "topk") {
+    route.kind = RouteOptions::Kind::top_k;
+    route.k = config.topk;
+    // With one expert a renormalised weight would be 1, and the gate without a gradient.
+    route.weights = config.topk == 1 ? CombineWeights::raw : CombineWeights::renormalised;
+  } else {
+    route.kind = RouteOptions::Kind::top_p;
+    route.p = config.p;
+    route.weights = top_p_weights(config);
+  }
+  return route;
+}
+
+}  // namespace
+
+std::string HmmConfig::out_folder() const {
+  return out.value_or(fmt::format("out/hmm-{}-seed{}", method, seed));
+}
+
+HmmOptions::HmmOptions(HmmConfig& config)
+    : config_(config),
+      options_(
+          "offshoot-hmm",
+          "Trains a small Transformer on GINC text, a mixture of hidden Markov models, with a\n"
+          "mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
+          "compares it with the exact Bayes floor.") {
+  declare_method();
+  declare_training();
+  declare_model();
+  mass_ = std::make_unique<MassFlags>(options_);
+  declare_corpus();
+  declare_run();
+}
+
+void HmmOptions::declare_method() {
+  HmmConfig& c = config_;
+  options_.group("Method");
+  options_.add("--method", &c.method, "experts that grow, a fixed number of them, or one MLP")
+      .choices({"mass", "topk", "topp", "dense"});
+  options_.add("--preset", &c.preset, "MASS as in the authors' code, or as in the paper's text")
+      .choices({"reference", "paper"});
+  options_.add("--experts", &c.experts, "experts of a layer; mass: at the start").at_least(1);
+  options_.add("--max-experts", &c.max_experts, "mass: a layer stops growing there").at_least(1);
+  options_.add("--topk", &c.topk, "topk: experts of a token").at_least(1);
+  options_.add("--p", &c.p, "mass, topp: probability that a token's experts reach together")
+      .above(0)
+      .at_most(1);
+}
+
+void HmmOptions::declare_training() {
+  HmmConfig& c = config_;
+  options_.group("Training");
+  options_.add("--steps", &c.steps, "training steps, which schedules refer to").at_least(1);
+  options_.add("--batch", &c.batch, "sequences a step").at_least(1);
+  options_.add("--seq", &c.seq, "predictions a sequence").at_least(1);
+  options_.add("--lr", &c.lr, "learning rate of AdamW").above(0);
+  options_.add("--schedule", &c.schedule, "of the learning rate")
+      .choices({"cosine", "linear", "constant"});
+  options_.add("--lr-warmup", &c.lr_warmup, "steps of linear rise before it").at_least(0);
+  options_.add("--weight-decay", &c.weight_decay, "of tensors with two or more axes").at_least(0);
+  options_.add("--clip", &c.clip, "largest norm of all gradients; 0: none").at_least(0);
+  options_.add("--dropout", &c.dropout, "rate, after attention and feed-forward")
+      .at_least(0)
+      .below(1);
+  options_.add("--balance-loss", &c.balance_loss, "weight of the load-balance loss").at_least(0);
+  options_.add("--z-loss", &c.z_loss, "weight of the router's z-loss").at_least(0);
+  options_.add("--seed", &c.seed, "corpus, batches and first weights").at_least(0);
+  options_.add("--test-every", &c.test_every, "steps between tests; 0: at the end only")
+      .at_least(0);
+}
+
+void HmmOptions::declare_model() {
+  HmmConfig& c = config_;
+  options_.group("Model");
+  options_.add("--d-model", &c.d_model, "width").at_least(1);
+  options_.add("--heads", &c.heads, "attention heads, which divide the width").at_least(1);
+  options_.add("--layers", &c.layers, "Transformer blocks").at_least(1);
+  options_.add("--hidden", &c.hidden, "hidden size of an expert [32]; dense: of the MLP [64]")
+      .at_least(1);
+  options_.add("--precision", &c.precision, "of all floating-point numbers")
+      .choices({"f32", "f64"});
+  options_.add("--device", &c.device, "where to compute").choices({"cpu", "cuda"});
+}
+
+void HmmOptions::declare_corpus() {
+  HmmConfig& c = config_;
+  options_.group("Corpus");
+  options_.add("--corpus", &c.corpus, "HDF5 file to read instead of generating one").local();
+  options_.add("--save-corpus", &c.save_corpus, "HDF5 file to write the corpus to").local();
+  options_.add("--corpus-hash", &c.corpus_hash, "accept no other corpus than this one");
+  options_.add("--hmm-seed", &c.hmm_seed, "hidden Markov models and test set").at_least(0);
+  options_.add("--hmms", &c.ginc.hmms, "models; the first half make the corpus").at_least(2);
+  options_.add("--entities", &c.ginc.entities, "entities of a model").at_least(1);
+  options_.add("--properties", &c.ginc.properties, "properties of a model").at_least(2);
+  options_.add("--symbols", &c.ginc.symbols, "vocabulary, delimiter included")
+      .at_least(2)
+      .at_most(static_cast<double>(kLargestVocabulary));
+  options_.add("--entity-self", &c.ginc.entity_self, "weight of staying at an entity")
+      .at_least(0)
+      .at_most(1);
+  options_.add("--prior-values", &c.ginc.prior_values, "entity transitions differ between models");
+  options_.add("--eot", &c.ginc.end_of_text, "documents end with a token of their own");
+  options_.add("--documents", &c.ginc.train_documents, "training documents").at_least(1);
+  options_.add("--document-length", &c.ginc.train_length, "tokens of each").at_least(2);
+  options_.add("--test-sequences", &c.ginc.test_documents, "sequences of the test set").at_least(1);
+}
+
+void HmmOptions::declare_run() {
+  HmmConfig& c = config_;
+  options_.group("This run (not inherited by --resume)");
+  options_.add("--out", &c.out, "folder of all results [out/hmm-METHOD-seedSEED]").local();
+  options_.add("--resume", &c.resume, "checkpoint to go on from").local();
+  options_.add("--stop-at", &c.stop_at, "end after so many steps in all; schedules keep --steps")
+      .at_least(1)
+      .local();
+  options_.add("--save-every", &c.save_every, "steps between checkpoints; 0: at the end only")
+      .at_least(0)
+      .local();
+  options_.add("--threads", &c.threads, "processors to use [all]")
+      .at_least(1)
+      .at_most(4096)
+      .local();
+  options_.add("--prompts", &c.prompts, "score in-context prompts at the end").local();
+}
+
+void HmmOptions::inherit(const Json& configuration, const std::string& where) {
+  const Json own = options_.to_json();
+  for (const auto& [key, value] : own.members()) {
+    const Json* kept = configuration.find(key);
+    if (kept == nullptr || !options_.given("--" + key) || value == *kept) continue;
+    throw UsageError(fmt::format("[{}] --{}: got {}, but the run in {} has {}, and goes on with it",
+                                 options_.program(), key, value.dump(), where, kept->dump()));
+  }
+  options_.inherit(configuration, where);
+}
+
+void HmmOptions::resolve() {
+  HmmConfig& c = config_;
+  if (!c.hidden) c.hidden = c.dense() ? kDenseHidden : kExpertHidden;
+  check();
+  c.mass = mass_->resolve(parse_mass_preset(c.preset), c.steps);
+  c.mass.max_experts = c.max_experts;
+}
+
+void HmmOptions::check() const {
+  const HmmConfig& c = config_;
+  try {
+    parse_device(c.device);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+  if (c.method == "mass" && c.experts > c.max_experts) {
+    options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
+                                             c.experts, c.max_experts));
+  }
+  if (c.method == "topk" && c.topk > c.experts) {
+    options_.refuse("--topk", fmt::format("got {}, expected at most --experts, which is {}", c.topk,
+                                          c.experts));
+  }
+  if (c.d_model % c.heads != 0) {
+    options_.refuse("--heads", fmt::format("got {}, expected a divisor of --d-model, which is {}",
+                                           c.heads, c.d_model));
+  }
+  if (c.lr_warmup >= c.steps) {
+    options_.refuse("--lr-warmup", fmt::format("got {}, expected less than --steps, which is {}",
+                                               c.lr_warmup, c.steps));
+  }
+  if (c.last_step() > c.steps) {
+    options_.refuse("--stop-at", fmt::format("got {}, expected at most --steps, which is {}",
+                                             *c.stop_at, c.steps));
+  }
+  if (!c.corpus && c.seq >= c.ginc.train_length) {
+    options_.refuse("--seq",
+                    fmt::format("got {}, expected less than --document-length, which is {}", c.seq,
+                                c.ginc.train_length));
+  }
+  if (c.ginc.end_of_text && c.ginc.symbols == kLargestVocabulary) {
+    options_.refuse("--symbols", fmt::format("got {}, expected at most {} with --eot",
+                                             c.ginc.symbols, kLargestVocabulary - 1));
+  }
+}
+
+TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
+  TrainerOptions options;
+  options.method = parse_method(config.method);
+  options.model.vocabulary = vocabulary;
+  options.model.context_length = config.seq;
+  options.model.features = config.d_model;
+  options.model.heads = config.heads;
+  options.model.layers = config.layers;
+  options.model.dropout = config.dropout;
+  if (config.dense()) {
+    options.model.dense_hidden = *config.hidden;
+  } else {
+    MoeOptions moe;
+    moe.hidden = *config.hidden;
+    moe.experts = config.experts;
+    moe.max_experts = config.method == "mass" ? config.max_experts : config.experts;
+    moe.route = route_options(config);
+    moe.gate_bias = config.method == "mass" && config.mass.preserve_function;
+    options.model.moe = moe;
+  }
+  options.precision = config.precision == "f64" ? DType::f64 : DType::f32;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.schedule = {parse_schedule(config.schedule), config.lr, config.steps, config.lr_warmup};
+  options.weight_decay = config.weight_decay;
+  options.clip = config.clip;
+  options.balance_weight = config.balance_loss;
+  options.z_weight = config.z_loss;
+  options.mass = config.mass;
+  return options;
+}
+
+GincOptions ginc_options(const HmmConfig& config) {
+  GincOptions options = config.ginc;
+  options.hmm_seed = static_cast<uint64_t>(config.hmm_seed);
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.test_length = config.seq + 1;
+  return options;
+}
+
+}  // namespace offshoot

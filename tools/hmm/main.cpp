@@ -1,0 +1,44 @@
+// offshoot-hmm: the synthetic experiment, from the corpus to the report.
+#include <optional>
+#include <string>
+
+#include "engine/parallel.h"
+#include "tools/hmm/config.h"
+#include "tools/hmm/run_checkpoint.h"
+#include "tools/hmm/session.h"
+
+namespace offshoot {
+namespace {
+
+CommandLine command_line(int argc, char** argv) {
+  CommandLine command{argv[0], argv[0]};
+  for (int i = 1; i < argc; ++i) command.all += std::string(" ") + argv[i];
+  return command;
+}
+
+int run(int argc, char** argv) {
+  HmmConfig config;
+  HmmOptions options(config);
+  if (!options.parse(argc, argv)) return 0;
+  std::optional<CheckpointReader> checkpoint;
+  if (config.resume) {
+    checkpoint.emplace(*config.resume);
+    options.inherit(run_configuration(*checkpoint), *config.resume);
+    // Where the corpus was; its hash says whether it is still the same.
+    if (!config.corpus && checkpoint->h5().has("provenance/corpus")) {
+      config.corpus = checkpoint->h5().read_text("provenance/corpus");
+    }
+  }
+  options.resolve();
+  if (config.threads) set_num_threads(static_cast<int>(*config.threads));
+  Session(config, options.to_json(), checkpoint ? &*checkpoint : nullptr, command_line(argc, argv))
+      .run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace offshoot
+
+int main(int argc, char** argv) {
+  return offshoot::run_program([&] { return offshoot::run(argc, argv); });
+}

@@ -1,0 +1,221 @@
+#include "tools/hmm/session.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include "engine/error.h"
+#include "engine/file.h"
+#include "tools/hmm/console.h"
+#include "tools/hmm/evaluation.h"
+#include "tools/hmm/floor.h"
+#include "tools/hmm/report.h"
+#include "tools/hmm/result.h"
+
+namespace offshoot {
+namespace {
+
+volatile std::sig_atomic_t caught_signal = 0;
+
+// Takes SIGINT and SIGTERM as a wish to stop. A second one ends the program as usual.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    caught_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { caught_signal = signal; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &old_interrupt_);
+    sigaction(SIGTERM, &action, &old_terminate_);
+  }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &old_interrupt_, nullptr);
+    sigaction(SIGTERM, &old_terminate_, nullptr);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+  static bool interrupted() { return caught_signal != 0; }
+
+ private:
+  struct sigaction old_interrupt_ {};
+  struct sigaction old_terminate_ {};
+};
+
+std::vector<std::string> layer_names(GincTransformer& model) {
+  std::vector<std::string> names;
+  for (const MoeLayer* layer : model.moe_layers()) names.push_back(layer->name());
+  return names;
+}
+
+int64_t parameter_count(GincTransformer& model) {
+  int64_t count = 0;
+  for (const Parameter* parameter : parameters(model)) count += parameter->value().size();
+  return count;
+}
+
+int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return kUnknown;
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+void print(const std::string& text) {
+  fmt::print("{}", text);
+  std::fflush(stdout);
+}
+
+Json with_hash(Json configuration, const std::string& hash) {
+  configuration["corpus-hash"] = hash;
+  return configuration;
+}
+
+// Prompts out of distribution are of models that only a generated corpus knows.
+std::vector<PromptScore> score_prompts(const HmmConfig& config, const HmmData& data,
+                                       GincTransformer& model) {
+  PromptOptions options;
+  options.context = config.seq;
+  options.seed = static_cast<uint64_t>(config.hmm_seed);
+  const PromptPredictor predict = prompt_predictor(model);
+  std::vector<PromptScore> scores =
+      evaluate_prompts(data.corpus.hmm, PromptKind::in_distribution, options, predict);
+  if (!data.source.empty()) return scores;
+  const GincOptions ginc = ginc_options(config);
+  const HmmFamily held_out =
+      draw_family(ginc).slice(concepts_of(ginc), ginc.hmms - concepts_of(ginc));
+  const auto others = evaluate_prompts(held_out, PromptKind::out_of_distribution, options, predict);
+  scores.insert(scores.end(), others.begin(), others.end());
+  return scores;
+}
+
+}  // namespace
+
+Session::Session(HmmConfig config, Json configuration, const CheckpointReader* checkpoint,
+                 CommandLine command)
+    : config_(std::move(config)),
+      command_(std::move(command)),
+      data_(load_data(config_)),
+      configuration_(with_hash(std::move(configuration), data_.hash)),
+      out_(config_.out_folder()),
+      terminal_(stdout),
+      trainer_(trainer_options(config_, data_.corpus.n_symbols)),
+      batches_(data_.corpus.train, config_.batch, config_.seq, static_cast<uint64_t>(config_.seed)),
+      log_(layer_names(trainer_.model())),
+      state_{trainer_, batches_, log_} {
+  if (checkpoint == nullptr) return;
+  load_run(*checkpoint, state_);
+  first_step_ = trainer_.steps_done();
+  if (first_step_ > config_.last_step()) {
+    throw UsageError(fmt::format("[offshoot-hmm] --stop-at: got {}, but {} has {} steps already",
+                                 config_.last_step(), checkpoint->path(), first_step_));
+  }
+  smooth_loss_ = log_.loss().empty() ? 0 : log_.loss().back();
+}
+
+void Session::run() {
+  print(opening(config_, data_, parameter_count(trainer_.model()), terminal_));
+  if (first_step_ > 0) print(fmt::format("resumed after step {}\n", first_step_));
+  train();
+}
+
+void Session::train() {
+  bool interrupted = false;
+  {
+    const InterruptGuard guard;
+    Progress progress(stdout, terminal_, config_.last_step(), first_step_);
+    while (trainer_.steps_done() < config_.last_step() && !interrupted) {
+      train_step(progress);
+      const int64_t done = trainer_.steps_done();
+      if (config_.test_every > 0 && done % config_.test_every == 0) test();
+      interrupted = InterruptGuard::interrupted();
+      if (config_.save_every > 0 && done % config_.save_every == 0 && !interrupted) save();
+    }
+  }
+  save();
+  if (interrupted && trainer_.steps_done() < config_.last_step()) {
+    say_how_to_resume("Interrupted");
+    return;
+  }
+  finish();
+  if (trainer_.steps_done() < config_.steps) say_how_to_resume("Stopped");
+}
+
+void Session::train_step(Progress& progress) {
+  const double begin = steady_seconds();
+  const bool monitored =
+      trainer_.controller() != nullptr && trainer_.controller()->monitors(trainer_.steps_done());
+  const StepResult step = trainer_.step(batches_.next());
+  log_.add(step);
+  smooth_loss_ = log_.steps() == 1 ? step.loss : 0.98 * smooth_loss_ + 0.02 * step.loss;
+  for (const GrowthEvent& event : step.events) {
+    progress.event(event_line(event, log_.layers(), terminal_));
+  }
+  progress.update(trainer_.steps_done(), progress_fields());
+  const double seconds = steady_seconds() - begin;
+  seconds_ += seconds;
+  if (monitored) monitor_shares_.push_back(step.monitor_seconds / seconds);
+}
+
+std::string Session::progress_fields() const {
+  std::string fields = fmt::format("loss {:.3f}", smooth_loss_);
+  if (!log_.test_loss().empty()) fields += fmt::format("  test {:.3f}", log_.test_loss().back());
+  if (log_.layers().empty()) return fields;
+  fields += "  K ";
+  for (size_t i = 0; i < log_.layers().size(); ++i) {
+    fields += fmt::format("{}{}", i == 0 ? "" : "/", log_.experts(i).back());
+  }
+  return fields + fmt::format("  active {:.2f}", log_.active_experts().back());
+}
+
+void Session::test() {
+  log_.add_test(trainer_.steps_done(), test_loss(trainer_.model(), data_.corpus.test));
+}
+
+void Session::save() {
+  if (saved_at_ == trainer_.steps_done()) return;
+  Provenance where = provenance();
+  where.emplace_back("command", command_.all);
+  where.emplace_back("corpus", data_.source);
+  where.emplace_back("out", std::filesystem::absolute(out_.folder()).lexically_normal());
+  save_run(path("checkpoint.h5"), state_, configuration_, where);
+  write_file(path("metrics.jsonl"), log_.json_lines());
+  saved_at_ = trainer_.steps_done();
+}
+
+void Session::finish() {
+  RunResult result{.config = config_, .configuration = configuration_, .log = log_};
+  result.measures.steps = trainer_.steps_done() - first_step_;
+  result.measures.seconds = seconds_;
+  result.measures.monitor_share = median(monitor_shares_);
+  result.measures.peak_memory_bytes = peak_memory_bytes();
+  result.parameters = parameter_count(trainer_.model());
+  result.command = command_.all;
+  result.evaluation = evaluate(trainer_.model(), data_.corpus);
+  result.floor = floor_of(data_.corpus);
+  if (config_.prompts) result.prompts = score_prompts(config_, data_, trainer_.model());
+  write_file(path("result.json"), result_json(result).dump(2) + '\n');
+  write_report(path("report.html"), report_data(result));
+  print('\n' + result_table(result, terminal_));
+  if (config_.prompts) print('\n' + prompt_table(result.prompts, terminal_));
+  print(fmt::format("\n{}/: report.html, result.json, metrics.jsonl, checkpoint.h5\n",
+                    out_.folder()));
+}
+
+void Session::say_how_to_resume(const std::string& why) const {
+  print(fmt::format("{} after step {} of {}. To go on:\n  {} --resume {}{}\n", why,
+                    trainer_.steps_done(), config_.steps, command_.program, path("checkpoint.h5"),
+                    config_.out ? " --out " + *config_.out : ""));
+}
+
+}  // namespace offshoot
