@@ -4,7 +4,8 @@
 // Largest errors in float, against double, relative where the result is a normal number:
 //   vexp 8.2e-8    vlog 8.0e-8    vtanh 1.5e-7    verf 9e-8    vsigmoid 1.5e-7
 // and for the others as a fraction of max(1, |value|), because they cancel for x << 0:
-//   vgelu 2e-7    vgelu_tanh 2e-7    vgelu_derivative 2e-7    vgelu_tanh_derivative 4e-7
+//   vnormal 2.1e-7    vgelu 2e-7    vgelu_derivative 2.5e-7    vgelu_tanh 2e-7
+//   vgelu_tanh_derivative 4e-7
 // Infinities, NaN, zeros and results below the smallest normal number are as in <cmath>, except
 // that vsigmoid may return 0 for a result below the smallest normal number.
 #pragma once
@@ -121,17 +122,51 @@ template <class T>
   return T(1) / (T(1) + vexp(-x));
 }
 
-// x Phi(x), Phi the normal distribution function (Hendrycks, Gimpel 2016, arXiv 1606.08415).
+// Phi(x), the normal distribution function; its density on the side, from the same exponential.
+// For x < 0 nothing cancels: Phi(x) = phi(x) q(t), t = 1 / (1 + 0.275 |x|), the form of
+// Abramowitz and Stegun 7.1.26, with a polynomial fitted to 5.2e-9.
+[[gnu::always_inline]] inline float vnormal(float x, float& density) {
+  const float power = vexp(-0.5f * x * x);
+  density = 0.39894228f * power;
+  const float t = 1.0f / (1.0f + 0.275f * std::fabs(x));
+  float q = -1.148579443e-1f;
+  q = q * t + 4.519971301e-1f;
+  q = q * t - 3.309908274e-1f;
+  q = q * t + 3.339302112e-1f;
+  q = q * t + 4.211231433e-2f;
+  q = q * t + 1.178091205e-1f;
+  const float start = x < 0.0f ? 0.0f : 1.0f;
+  const float sign = x < 0.0f ? 1.0f : -1.0f;
+  return start + sign * (power * t * q);
+}
+
+[[gnu::always_inline]] inline double vnormal(double x, double& density) {
+  density = 0.39894228040143267794 * std::exp(-0.5 * x * x);
+  return 0.5 * (1.0 + std::erf(x * 0.70710678118654752440));
+}
+
+// x Phi(x) (Hendrycks, Gimpel 2016, arXiv 1606.08415).
 template <class T>
 [[gnu::always_inline]] inline T vgelu(T x) {
-  return T(0.5) * x * (T(1) + verf(x * T(0.70710678118654752440)));
+  T density;
+  return x * vnormal(x, density);
 }
 
 // d vgelu / dx = Phi(x) + x phi(x), phi the normal density.
 template <class T>
 [[gnu::always_inline]] inline T vgelu_derivative(T x) {
-  const T distribution = T(0.5) * (T(1) + verf(x * T(0.70710678118654752440)));
-  return distribution + x * (T(0.39894228040143267794) * vexp(T(-0.5) * x * x));
+  T density;
+  const T distribution = vnormal(x, density);
+  return distribution + x * density;
+}
+
+// Both, in the time of one.
+template <class T>
+[[gnu::always_inline]] inline T vgelu(T x, T& derivative) {
+  T density;
+  const T distribution = vnormal(x, density);
+  derivative = distribution + x * density;
+  return x * distribution;
 }
 
 // The tanh form, 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as x sigmoid of twice the
