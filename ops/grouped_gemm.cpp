@@ -6,16 +6,12 @@
 #include "ops/bias.h"
 #include "ops/grouped_kernels.h"
 #include "ops/op.h"
-#include "ops/reduce_kernels.h"
 #include "ops/vector_math.h"
 
 namespace offshoot {
 namespace {
 
 constexpr std::string_view kName = "grouped_linear";
-
-// Columns of a bias gradient that one task sums.
-constexpr int64_t kColumnBlock = 128;
 
 // What forward and backward are about.
 struct Layer {
@@ -49,68 +45,65 @@ void check(const Layer& layer) {
   }
 }
 
-// pre, with bias, in `pre`; gelu(pre) in `out`, which may be `pre` itself.
+// `derivative` is gelu'(pre), saved in place of pre: forward has its erf at hand. Undefined where
+// backward does not need it.
 template <class T>
-void forward(const Layer& layer, const Tensor& pre, const Tensor& out) {
+void forward(const Layer& layer, const Tensor& out, const Tensor& derivative) {
   const int64_t H = layer.H(), D = layer.D();
-  T* pre_rows = pre.data<T>();
   T* out_rows = out.data<T>();
+  T* slopes = derivative.defined() ? derivative.data<T>() : nullptr;
   const T* bias = layer.bias.defined() ? layer.bias.data<T>() : nullptr;
   const bool gelu = layer.epilogue == Epilogue::gelu;
   const ExpertMatrices<T> weight{transposed<T>(layer.weight.data<T>(), D), H * D};
   const auto finish = [=](int64_t expert, int64_t first, int64_t last) {
-    if (bias != nullptr) add_bias(pre_rows, first, last, H, bias + expert * H);
+    if (bias != nullptr) add_bias(out_rows, first, last, H, bias + expert * H);
     if (!gelu) return;
-    for (int64_t i = first * H; i < last * H; ++i) out_rows[i] = vgelu(pre_rows[i]);
+    if (slopes == nullptr) {
+      for (int64_t i = first * H; i < last * H; ++i) out_rows[i] = vgelu(out_rows[i]);
+    } else {
+      for (int64_t i = first * H; i < last * H; ++i) {
+        T slope;
+        out_rows[i] = vgelu(out_rows[i], slope);
+        slopes[i] = slope;
+      }
+    }
   };
-  grouped_gemm_then<T>(layer.rows(), H, D, plain<T>(layer.x.data<T>(), D), weight, pre_rows, H,
+  grouped_gemm_then<T>(layer.rows(), H, D, plain<T>(layer.x.data<T>(), D), weight, out_rows, H,
                        true, finish);
 }
 
-// dout becomes d(pre).
+// dout, which is this call's own, becomes d(pre).
 template <class T>
-void backward_gelu(const Tensor& pre, const Tensor& dout) {
-  const T* x = pre.data<T>();
-  T* dx = dout.data<T>();
-  parallel_for(pre.size(), kElementGrain / 8, [=](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) dx[i] *= vgelu_derivative(x[i]);
-  });
-}
-
-// dbias[e, h] = sum over the rows of e of dpre[row, h], in their order.
-template <class T>
-void backward_bias(const Layer& layer, const Tensor& dpre, const GradSlot& dbias) {
-  const int64_t H = layer.H(), blocks = (H + kColumnBlock - 1) / kColumnBlock;
-  const auto offsets = layer.rows();
-  const T* rows = dpre.data<T>();
-  T* sums = dbias.grad.data<T>();
-  const int64_t rows_of_expert = layer.P() / layer.E() + 1;
-  const int64_t grain = row_grain(rows_of_expert * std::min(H, kColumnBlock));
-  parallel_for(layer.E() * blocks, grain, [&](int64_t first, int64_t last) {
-    for (int64_t task = first; task < last; ++task) {
-      const auto expert = static_cast<size_t>(task / blocks);
-      const int64_t h = task % blocks * kColumnBlock;
-      column_sums(rows + h, H, offsets[expert], offsets[expert + 1], std::min(kColumnBlock, H - h),
-                  sums + task / blocks * H + h, dbias.overwrite);
-    }
+void backward_gelu(const Tensor& derivative, const Tensor& dout) {
+  const T* slopes = derivative.data<T>();
+  T* d = dout.data<T>();
+  parallel_for(dout.size(), kElementGrain, [=](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) d[i] *= slopes[i];
   });
 }
 
 template <class T>
-void backward(Tape& tape, const Layer& layer, const Tensor& pre, const Tensor& dout) {
+void backward(Tape& tape, const Layer& layer, const Tensor& derivative, const Tensor& dout) {
   const int64_t H = layer.H(), D = layer.D();
-  if (layer.epilogue == Epilogue::gelu) backward_gelu<T>(pre, dout);
+  const auto rows = layer.rows();
+  if (derivative.defined()) backward_gelu<T>(derivative, dout);
   const T* dpre = dout.data<T>();
   if (const GradSlot dx = tape.slot(layer.x)) {
     const ExpertMatrices<T> weight{plain<T>(layer.weight.data<T>(), D), H * D};
-    grouped_gemm<T>(layer.rows(), D, H, plain(dpre, H), weight, dx.grad.data<T>(), D, dx.overwrite);
+    grouped_gemm<T>(rows, D, H, plain(dpre, H), weight, dx.grad.data<T>(), D, dx.overwrite);
   }
   if (const GradSlot dweight = tape.slot(layer.weight)) {
-    grouped_gemm_weights<T>(layer.rows(), H, D, dpre, H, layer.x.data<T>(), D,
-                            dweight.grad.data<T>(), H * D, dweight.overwrite);
+    grouped_gemm_weights<T>(rows, H, D, dpre, H, layer.x.data<T>(), D, dweight.grad.data<T>(),
+                            H * D, dweight.overwrite);
   }
   if (!layer.bias.defined()) return;
-  if (const GradSlot dbias = tape.slot(layer.bias)) backward_bias<T>(layer, dout, dbias);
+  if (const GradSlot dbias = tape.slot(layer.bias)) {
+    parallel_tasks(layer.E(), [&](int64_t e) {
+      const int64_t first = rows[static_cast<size_t>(e)], last = rows[static_cast<size_t>(e) + 1];
+      add_column_sums(dpre + first * H, last - first, H,
+                      GradSlot{dbias.grad.rows(e, 1), dbias.overwrite});
+    });
+  }
 }
 
 template <class T>
@@ -167,14 +160,15 @@ Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const T
   const Layer layer{x, weight, bias, expert_offsets, epilogue};
   check(layer);
   const Tensor out({layer.P(), layer.H()}, x.dtype());
-  const bool keep_pre = epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias});
-  const Tensor pre = keep_pre ? Tensor(out.shape(), x.dtype()) : out;
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(layer, pre, out); });
-  tape.record(kName, {x, weight, bias}, out,
-              [layer, saved = keep_pre ? pre : Tensor()](Tape& walk, const Tensor& dout) {
-                dispatch_float(kName, dout.dtype(),
-                               [&]<class T>(T) { backward<T>(walk, layer, saved, dout); });
-              });
+  Tensor derivative;
+  if (epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias})) {
+    derivative = Tensor(out.shape(), out.dtype());
+  }
+  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(layer, out, derivative); });
+  tape.record(kName, {x, weight, bias}, out, [layer, derivative](Tape& walk, const Tensor& dout) {
+    dispatch_float(kName, dout.dtype(),
+                   [&]<class T>(T) { backward<T>(walk, layer, derivative, dout); });
+  });
   return out;
 }
 
