@@ -4,6 +4,7 @@
 
 #include "engine/parallel.h"
 #include "ops/op.h"
+#include "ops/reduce_kernels.h"
 
 namespace offshoot {
 namespace {
@@ -59,49 +60,30 @@ void sum_rows(const T* rows, const Routing& routing, int64_t D, T* out, bool ove
   });
 }
 
-// Several chains of sums, so that they run side by side.
-template <class T>
-T dot(const T* a, const T* b, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  T lanes[kLanes] = {}, tail = 0;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] += a[i + l] * b[i + l];
-  }
-  for (; i < count; ++i) tail += a[i] * b[i];
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
-  }
-  return lanes[0] + tail;
-}
-
 // dy[row, :] = weight * dout[token, :]     dweight = dout[token, :] . y[row, :]
 template <class T>
 void combine_backward(const Tensor& y, const Routing& routing, const Tensor& dout,
                       const GradSlot& dy, const GradSlot& dweights) {
-  const int64_t D = y.last_dim(), N = routing.tokens();
-  const int64_t* offsets = routing.token_offsets.data<int64_t>();
-  const int32_t* row_of_pair = routing.row_of_pair.data<int32_t>();
-  const T* weights = routing.weights.data<T>();
-  const int64_t pairs_of_token = routing.pairs() / std::max<int64_t>(1, N) + 1;
-  parallel_for(N, row_grain(2 * pairs_of_token * D), [&](int64_t first, int64_t last) {
-    for (int64_t n = first; n < last; ++n) {
-      const T* dout_n = dout.data<T>() + n * D;
-      for (int64_t pair = offsets[n]; pair < offsets[n + 1]; ++pair) {
-        const int64_t row = row_of_pair[pair];
-        const T weight = weights[pair];
-        if (dy) {
-          T* dy_row = dy.grad.data<T>() + row * D;
-          if (dy.overwrite) {
-            for (int64_t d = 0; d < D; ++d) dy_row[d] = weight * dout_n[d];
-          } else {
-            for (int64_t d = 0; d < D; ++d) dy_row[d] += weight * dout_n[d];
-          }
-        }
-        if (dweights) {
-          const T dweight = dot(dout_n, y.data<T>() + row * D, D);
-          accumulate(dweights.grad.data<T>()[pair], dweight, dweights.overwrite);
-        }
+  const int64_t D = y.last_dim();
+  const int32_t* token_of_row = routing.token_of_row.data<int32_t>();
+  const int32_t* pair_of_row = routing.pair_of_row.data<int32_t>();
+  const T *weights = routing.weights.data<T>(), *y_rows = y.data<T>(), *douts = dout.data<T>();
+  T* dy_rows = dy ? dy.grad.data<T>() : nullptr;
+  T* dweight = dweights ? dweights.grad.data<T>() : nullptr;
+  const bool overwrite_dy = dy.overwrite, overwrite_dweight = dweights.overwrite;
+  parallel_for(routing.pairs(), row_grain(2 * D), [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const T* dout_n = douts + token_of_row[row] * D;
+      const int64_t pair = pair_of_row[row];
+      const T weight = weights[pair];
+      if (dy_rows != nullptr && overwrite_dy) {
+        T* dy_row = dy_rows + row * D;
+        for (int64_t d = 0; d < D; ++d) dy_row[d] = weight * dout_n[d];
+      } else if (dy_rows != nullptr) {
+        axpy(weight, dout_n, dy_rows + row * D, D);
+      }
+      if (dweight != nullptr) {
+        accumulate(dweight[pair], dot(dout_n, y_rows + row * D, D), overwrite_dweight);
       }
     }
   });
