@@ -1,11 +1,13 @@
 #include "engine/storage.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <vector>
 
@@ -20,20 +22,37 @@ std::atomic<bool> poison{true};
 std::atomic<bool> poison{false};
 #endif
 
-constexpr int64_t kAlignment = 64;
 constexpr int64_t kSmallestBlock = 256;
-// A free block up to this many times the wanted size is used rather than the system asked.
-constexpr int64_t kSlack = 4;
+// What is asked of the system at once: at least this much, and as much again as is held. It is
+// address space; pages come when they are touched.
+constexpr int64_t kSmallestRequest = 64 << 20;
+// Memory never touched is used only until this many times the peak has been touched.
+constexpr int64_t kTouchedPart = 2;
 
-// Four classes an octave: at most a fifth of a block is wasted.
-int64_t size_class(int64_t bytes) {
-  if (bytes <= kSmallestBlock) return kSmallestBlock;
-  const auto octave = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes - 1)));
-  const int64_t step = std::max(octave / 4, kAlignment);
-  return (bytes + step - 1) / step * step;
+int64_t page_bytes() {
+  static const int64_t bytes = sysconf(_SC_PAGESIZE);
+  return bytes;
 }
 
-// Blocks by size class. It is never destroyed: tensors with static lifetime may outlive it.
+struct SizeClass {
+  size_t index;
+  int64_t bytes;
+};
+
+// Four classes an octave: at most a fifth of a block is wasted.
+SizeClass size_class(int64_t bytes) {
+  if (bytes <= kSmallestBlock) return {0, kSmallestBlock};
+  const auto octave = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes - 1)));
+  const int64_t step = octave / 4, steps = (bytes - octave + step - 1) / step;
+  const auto octaves = std::countr_zero(static_cast<uint64_t>(octave / kSmallestBlock));
+  return {static_cast<size_t>(4 * octaves + steps), octave + steps * step};
+}
+
+// Blocks by size class, cut from one stretch of address space that grows at its end. A block stays
+// in its class until a class lacks blocks and much lies idle in others: then all free blocks are
+// joined and cut anew. So a loop of constant shapes finds the blocks of its first pass, and one
+// whose shapes vary does not keep the most that it ever used of every size. Never destroyed:
+// tensors with static lifetime may outlive it.
 class Pool {
  public:
   static Pool& instance() {
@@ -41,39 +60,39 @@ class Pool {
     return pool;
   }
 
-  // Sets `block_bytes` to the block's size.
-  std::byte* take(int64_t bytes, int64_t& block_bytes) {
+  // A block of the size's class.
+  std::byte* take(int64_t bytes) {
+    if (bytes > reserved_bytes_) fail("storage", "cannot get {} bytes from the system", bytes);
+    const SizeClass wanted = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    block_bytes = size_class(bytes);
+    auto& free = classes_[wanted.index].free;
     std::byte* block = nullptr;
-    const auto found = std::ranges::find_if(
-        free_.lower_bound(block_bytes), free_.upper_bound(block_bytes * kSlack),
-        [](const auto& blocks) { return !blocks.second.empty(); });
-    if (found != free_.upper_bound(block_bytes * kSlack)) {
-      block = found->second.back();
-      found->second.pop_back();
-      block_bytes = found->first;
+    if (free.empty()) {
+      block = make(wanted);
     } else {
-      block = request(block_bytes);
+      block = free.back();
+      free.pop_back();
     }
-    stats_.pooled_bytes_in_use += block_bytes;
+    stats_.pooled_bytes_in_use += wanted.bytes;
     stats_.pooled_bytes_peak = std::max(stats_.pooled_bytes_peak, stats_.pooled_bytes_in_use);
     return block;
   }
 
-  void give_back(std::byte* block, int64_t block_bytes) noexcept {
+  void give_back(std::byte* block, int64_t bytes) noexcept {
+    const SizeClass its = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    stats_.pooled_bytes_in_use -= block_bytes;
-    free_[block_bytes].push_back(block);
+    stats_.pooled_bytes_in_use -= its.bytes;
+    classes_[its.index].free.push_back(block);  // make() has reserved the room
   }
 
   void release() {
     const std::lock_guard lock(mutex_);
-    for (auto& [block_bytes, blocks] : free_) {
-      for (std::byte* block : blocks) std::free(block);
-      stats_.pooled_bytes -= block_bytes * static_cast<int64_t>(blocks.size());
-      blocks.clear();
-    }
+    join_free_blocks();
+    const int64_t kept = (touched_bytes_ + page_bytes() - 1) / page_bytes() * page_bytes();
+    const auto freed = static_cast<size_t>(stats_.pooled_bytes - kept);
+    madvise(begin_ + kept, freed, MADV_DONTNEED);
+    mprotect(begin_ + kept, freed, PROT_NONE);
+    stats_.pooled_bytes = kept;
   }
 
   template <class F>
@@ -83,38 +102,127 @@ class Pool {
   }
 
  private:
-  std::byte* request(int64_t block_bytes) {
+  // Address space for all of the machine's memory; pages come as they are asked for.
+  Pool() {
+    reserved_bytes_ = sysconf(_SC_PHYS_PAGES) * page_bytes();
+    void* address = mmap(nullptr, static_cast<size_t>(reserved_bytes_), PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (address == MAP_FAILED) {
+      fail("storage", "cannot reserve {} bytes of address space", reserved_bytes_);
+    }
+    begin_ = static_cast<std::byte*>(address);
+  }
+
+  struct Class {
+    std::vector<std::byte*> free;
+    size_t blocks = 0;  // free or not
+    int64_t bytes = 0;  // of one
+  };
+  struct Range {
+    std::byte* data;
+    int64_t bytes;
+  };
+
+  std::byte* make(const SizeClass& wanted) {
     // Room for the pointer in the free list is made now, so that giving back cannot fail.
-    auto& blocks = free_[block_bytes];
-    int64_t& made = blocks_made_[block_bytes];
-    blocks.reserve(static_cast<size_t>(std::max<int64_t>(made + 1, 8)));
-    void* block = std::aligned_alloc(kAlignment, static_cast<size_t>(block_bytes));
-    if (block == nullptr) fail("storage", "cannot get {} bytes from the system", block_bytes);
-    ++made;
+    Class& its = classes_[wanted.index];
+    its.bytes = wanted.bytes;
+    if (its.free.capacity() <= its.blocks) its.free.reserve(2 * its.blocks + 8);
+    std::byte* block = cut(wanted.bytes);
+    const bool may_touch = touched_bytes_ + wanted.bytes <= kTouchedPart * stats_.pooled_bytes_peak;
+    if (block == nullptr && !may_touch) {
+      join_free_blocks();
+      block = cut(wanted.bytes);
+    }
+    if (block == nullptr) block = touch(wanted.bytes);
+    ++its.blocks;
+    return block;
+  }
+
+  // From the smallest range that is large enough, or null.
+  std::byte* cut(int64_t bytes) {
+    auto best = ranges_.end();
+    for (auto range = ranges_.begin(); range != ranges_.end(); ++range) {
+      if (range->bytes < bytes) continue;
+      if (best == ranges_.end() || range->bytes < best->bytes) best = range;
+    }
+    if (best == ranges_.end()) return nullptr;
+    std::byte* block = best->data;
+    best->data += bytes;
+    best->bytes -= bytes;
+    if (best->bytes == 0) ranges_.erase(best);
+    return block;
+  }
+
+  void join_free_blocks() {
+    size_t count = ranges_.size();
+    for (const Class& its : classes_) count += its.free.size();
+    std::vector<Range> joined;
+    ranges_.reserve(count);
+    joined.reserve(count);
+    for (Class& its : classes_) {
+      for (std::byte* block : its.free) ranges_.push_back({block, its.bytes});
+      its.blocks -= its.free.size();
+      its.free.clear();
+    }
+    std::ranges::sort(ranges_, {}, &Range::data);
+    for (const Range& range : ranges_) {
+      const bool continues =
+          !joined.empty() && joined.back().data + joined.back().bytes == range.data;
+      if (continues) {
+        joined.back().bytes += range.bytes;
+      } else {
+        joined.push_back(range);
+      }
+    }
+    if (!joined.empty() && joined.back().data + joined.back().bytes == begin_ + touched_bytes_) {
+      touched_bytes_ -= joined.back().bytes;
+      joined.pop_back();
+    }
+    ranges_.swap(joined);
+  }
+
+  // From the end, asking the system where it is not far enough.
+  std::byte* touch(int64_t bytes) {
+    const int64_t lacking = touched_bytes_ + bytes - stats_.pooled_bytes;
+    if (lacking > 0 && !request(std::max({lacking, stats_.pooled_bytes, kSmallestRequest})) &&
+        !request(lacking)) {
+      fail("storage", "cannot get {} bytes from the system", lacking);
+    }
+    std::byte* block = begin_ + touched_bytes_;
+    touched_bytes_ += bytes;
+    return block;
+  }
+
+  bool request(int64_t bytes) {
+    bytes = (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
+    std::byte* end = begin_ + stats_.pooled_bytes;
+    if (bytes > reserved_bytes_ - stats_.pooled_bytes) return false;
+    if (mprotect(end, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE) != 0) return false;
     ++stats_.system_requests;
-    stats_.pooled_bytes += block_bytes;
-    return static_cast<std::byte*>(block);
+    stats_.pooled_bytes += bytes;
+    return true;
   }
 
   std::mutex mutex_;
-  std::map<int64_t, std::vector<std::byte*>> free_;
-  std::map<int64_t, int64_t> blocks_made_;
+  std::array<Class, 256> classes_;
+  std::vector<Range> ranges_;  // free and in no class
+  int64_t touched_bytes_ = 0;  // blocks and ranges lie in these first bytes of the space
+  int64_t reserved_bytes_ = 0;
+  std::byte* begin_ = nullptr;
   StorageStats stats_{};
 };
 
 class PooledStorage final : public Storage {
  public:
   explicit PooledStorage(int64_t bytes) {
-    data_ = Pool::instance().take(bytes, block_bytes_);
+    data_ = Pool::instance().take(bytes);
     bytes_ = bytes;
     if (poison.load(std::memory_order_relaxed)) {
       std::memset(data_, 0xff, static_cast<size_t>(bytes));
     }
   }
-  ~PooledStorage() override { Pool::instance().give_back(data_, block_bytes_); }
-
- private:
-  int64_t block_bytes_ = 0;
+  ~PooledStorage() override { Pool::instance().give_back(data_, bytes_); }
 };
 
 }  // namespace

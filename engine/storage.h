@@ -29,21 +29,22 @@ class Storage {
 };
 
 // At least `bytes` of memory, 64-byte aligned, contents undefined. It comes from a cache of blocks
-// by size class and goes back there, so that a loop of constant shapes asks the system only once.
+// by size class and goes back there, so that a loop of constant shapes asks the system for nothing
+// after its first pass, and one of varying shapes soon does not.
 // Debug builds fill it with 0xff bytes (NaN), others when testing::poison_storage() asks for it:
 // what is read before it is written shows. Throws Error when bytes < 0 or the system has no memory.
 std::shared_ptr<Storage> pooled_storage(int64_t bytes);
 
 struct StorageStats {
   int64_t system_requests;  // since the program began: pooled blocks and growable commits
-  int64_t pooled_bytes;     // held from the system by the cache, in use or not
+  int64_t pooled_bytes;     // address space taken by the cache; pages come when touched
   int64_t pooled_bytes_in_use;
   int64_t pooled_bytes_peak;  // the most that was in use at once
   int64_t growable_bytes;     // committed
 };
 StorageStats storage_stats();
 
-// Returns the cache's unused blocks to the system.
+// Returns what lies beyond the last block in use to the system.
 void release_pooled_storage();
 
 namespace testing {
