@@ -1,7 +1,7 @@
 // The inner kernel of the matrix products: one tile of c held in registers.
 //
 // Vectors are those of GCC and Clang, which any processor has; plain loops do not keep the tile in
-// registers with g++ 12. Internal to ops/gemm*.cpp.
+// registers with g++ 12. Internal to this folder.
 #pragma once
 
 #include <cstdint>
