@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/ops/op_check.h"
 #include "tests/ops/random_routing.h"
 
@@ -95,6 +97,30 @@ TEST(Permute, CombineUndoesDispatch) {
   const Tensor x = testing::random_tensor({131, 6}, DType::f64, 2);
   const Tensor back = combine_tokens(tape, dispatch_tokens(tape, x, routing), routing);
   EXPECT_LT(testing::relative_error(back, x), 1e-14);
+}
+
+// A router of one's own may keep nothing for a token.
+TEST(Permute, ATokenWithoutPairsGetsZeros) {
+  testing::poison_storage(true);
+  Routing routing;
+  routing.weights = Tensor::from<double>({2}, {2.0, 3.0});
+  routing.token_offsets = Tensor::from<int64_t>({4}, {0, 1, 1, 2});
+  routing.expert_of_pair = Tensor::from<int32_t>({2}, {1, 0});
+  routing.expert_offsets = Tensor::from<int64_t>({3}, {0, 1, 2});
+  routing.token_of_row = Tensor::from<int32_t>({2}, {2, 0});
+  routing.row_of_pair = Tensor::from<int32_t>({2}, {1, 0});
+  routing.pair_of_row = Tensor::from<int32_t>({2}, {1, 0});
+  const Tensor x = Tensor::from<double>({3, 1}, {5.0, 7.0, 11.0});
+  Tape tape;
+  tape.watch(x);
+  const Tensor out = combine_tokens(tape, dispatch_tokens(tape, x, routing), routing);
+  EXPECT_TRUE(std::ranges::equal(out.elements<double>(), std::vector<double>{10, 0, 33}));
+  tape.backward(out, Tensor::full({3, 1}, DType::f64, 1.0));
+  const Tensor dx = tape.grad(x);
+  EXPECT_TRUE(std::ranges::equal(dx.elements<double>(), std::vector<double>{2, 0, 3}));
+#ifndef OFFSHOOT_POISON
+  testing::poison_storage(false);
+#endif
 }
 
 TEST(Permute, NoTokensIsLegal) {
