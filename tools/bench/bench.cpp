@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <thread>
 #include <utility>
 
 #include "engine/error.h"
@@ -47,10 +49,12 @@ double median(std::vector<double> values) {
 std::vector<std::vector<double>> alternate(int64_t rounds,
                                            std::span<const Contestant> contestants) {
   std::vector<std::vector<double>> seconds(contestants.size());
+  constexpr std::chrono::milliseconds kPause(3);
   for (const Contestant& contestant : contestants) contestant();
   for (int64_t round = 0; round < rounds; ++round) {
     for (size_t turn = 0; turn < contestants.size(); ++turn) {
       const size_t who = round % 2 == 0 ? turn : contestants.size() - 1 - turn;
+      std::this_thread::sleep_for(kPause);
       seconds[who].push_back(contestants[who]());
     }
   }

@@ -24,7 +24,8 @@ double median(std::vector<double> values);
 
 // Calls every contestant once without counting it, then once in each of `rounds` rounds, every
 // other round in reverse order, so that no one always runs first or on what another one left in the
-// caches. A contestant returns the seconds to count. Returns each one's seconds by round.
+// caches; before each call it waits until idle threads of the one before have gone to sleep. A
+// contestant returns the seconds to count. Returns each one's seconds by round.
 using Contestant = std::function<double()>;
 std::vector<std::vector<double>> alternate(int64_t rounds, std::span<const Contestant> contestants);
 
@@ -64,6 +65,10 @@ class BenchTable {
 };
 
 // The benchmarks.
+BenchTable bench_gemm(const BenchOptions& options);
+BenchTable bench_ops(const BenchOptions& options);
+BenchTable bench_moe(const BenchOptions& options);
 BenchTable bench_growth(const BenchOptions& options);
+BenchTable bench_step(const BenchOptions& options);
 
 }  // namespace offshoot

@@ -9,6 +9,7 @@
 #include "engine/file.h"
 #include "engine/parallel.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/onednn.h"
 #include "tools/support/options.h"
 
 namespace offshoot {
@@ -20,7 +21,11 @@ struct Benchmark {
 };
 
 const std::vector<Benchmark>& benchmarks() {
-  static const std::vector<Benchmark> all = {{"growth", bench_growth}};
+  static const std::vector<Benchmark> all = {{"gemm", bench_gemm},
+                                             {"ops", bench_ops},
+                                             {"moe", bench_moe},
+                                             {"growth", bench_growth},
+                                             {"step", bench_step}};
   return all;
 }
 
@@ -48,6 +53,7 @@ int run(int argc, char** argv) {
   }
 
   set_num_threads(static_cast<int>(threads));
+  set_onednn_threads(static_cast<int>(threads));
   fmt::print("{} threads, medians of {} alternating rounds\n", threads, bench.rounds);
   Json results = Json::object({{"configuration", options.to_json(Options::Which::all)}});
   for (const Benchmark& benchmark : benchmarks()) {
