@@ -7,6 +7,7 @@
 #include "engine/parallel.h"
 #include "ops/gemm_kernel.h"
 #include "ops/gemm_pack.h"
+#include "ops/onednn_gemm.h"
 
 namespace offshoot {
 namespace {
@@ -14,19 +15,18 @@ namespace {
 using gemm_kernel::kLanes;
 using gemm_kernel::kPanel;
 using gemm_kernel::kTileRows;
-using gemm_kernel::pack_tile;
 using gemm_kernel::Panels;
-using gemm_kernel::rows_far_apart;
 using gemm_kernel::tile;
 
-// Rows of a and depth of the sums worked on at a time. A block of a and a panel of b beside it stay
-// in the second cache; less depth would go over c more often, which costs more than it saves.
-constexpr int64_t kBlockTiles = 24;
-constexpr int64_t kBlockRows = kBlockTiles * kTileRows;
-constexpr int64_t kBlockDepth = 768;
+// Rows of a worked on at a time: together with a panel of b they stay in the second cache.
+constexpr int64_t kBlockRows = 24 * kTileRows;
 
-// Panels that must read a block of a for a copy of it to pay.
-constexpr int64_t kPanelsWorthCopy = 6;
+// Rows that are worth a call of oneDNN by another thread.
+constexpr int64_t kOneDnnRows = 64;
+
+// Terms of one chain of a sum: a thousand terms in one chain double the rounding error of weight
+// gradients.
+constexpr int64_t kChain = 256;
 
 // Multiply-adds worth handing to another thread, about 2 us of work.
 constexpr int64_t kGrainProducts = 200'000;
@@ -78,26 +78,17 @@ void prefetch_tile(const T* c, int64_t ldc, int64_t rows) {
 template <class T>
 void multiply_block(int64_t first, int64_t last, int64_t K, MatrixView<T> a, const Panels<T>& b,
                     T* c, int64_t ldc, bool overwrite) {
-  thread_local gemm_kernel::Scratch<T> scratch;
-  const bool copy = b.count() >= kPanelsWorthCopy && rows_far_apart(a);
-  T* const copies = copy ? scratch.at_least(kBlockRows * kBlockDepth) : nullptr;
   int64_t k = 0;
   do {
-    const int64_t depth = std::min(kBlockDepth, K - k);
-    std::array<MatrixView<T>, kBlockTiles> tiles;
-    const auto rows_of = [&](int64_t i) { return std::min<int64_t>(kTileRows, last - i); };
-    for (int64_t i = first; i < last; i += kTileRows) {
-      MatrixView<T>& a_tile = tiles[static_cast<size_t>((i - first) / kTileRows)];
-      a_tile = {a.data + i * a.row_stride + k * a.column_stride, a.row_stride, a.column_stride};
-      if (copy) a_tile = pack_tile(a_tile, rows_of(i), depth, copies + (i - first) * depth);
-    }
+    const int64_t depth = std::min(kChain, K - k);
     for (int64_t panel = 0; panel < b.count(); ++panel) {
       for (int64_t i = first; i < last; i += kTileRows) {
-        if (copy && panel + 1 < b.count())
-          prefetch_tile(c + i * ldc + (panel + 1) * kPanel<T>, ldc, rows_of(i));
-        kTileFunctions<T>[static_cast<size_t>(rows_of(i) - 1)](
-            b.width(panel), depth, tiles[static_cast<size_t>((i - first) / kTileRows)],
-            b.at(panel, k), b.ld(panel), c + i * ldc + panel * kPanel<T>, ldc, overwrite && k == 0);
+        const int64_t rows = std::min<int64_t>(kTileRows, last - i);
+        const MatrixView<T> a_tile{a.data + i * a.row_stride + k * a.column_stride, a.row_stride,
+                                   a.column_stride};
+        kTileFunctions<T>[static_cast<size_t>(rows - 1)](
+            b.width(panel), depth, a_tile, b.at(panel, k), b.ld(panel),
+            c + i * ldc + panel * kPanel<T>, ldc, overwrite && k == 0);
       }
     }
     k += depth;
@@ -110,6 +101,15 @@ template <class T>
 void detail::run_gemm_then(int64_t M, int64_t N, int64_t K, MatrixView<T> a, MatrixView<T> b, T* c,
                            int64_t ldc, bool overwrite, RowsDone done) {
   if (M <= 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (M * N * K >= kOneDnnProducts) {
+      parallel_for(M, kOneDnnRows, [&](int64_t first, int64_t last) {
+        onednn_gemm(last - first, N, K, a.rows_from(first), b, c + first * ldc, ldc, overwrite);
+        done.call(done.object, first, last);
+      });
+      return;
+    }
+  }
   const Panels<T> panels(N, K, b);
   const int64_t tiles = (M + kTileRows - 1) / kTileRows;
   const int64_t grain = 1 + kGrainProducts / std::max<int64_t>(1, kTileRows * N * K);

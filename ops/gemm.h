@@ -1,9 +1,11 @@
 // Matrix products on raw pointers: c = a b, or c += a b, with a [M, K], b [K, N], c [M, N] and c
 // row-major with `ldc` elements from row to row. T is float or double.
 //
-// Sums       c[i,j] is summed over k = 0, 1, ... in one chain of multiply-adds, whatever the shape,
-//            the cut into rows and the number of threads: the same bits everywhere. An overwritten
-//            c is not read; NaN and infinity propagate as in plain loops.
+// Sums       c[i,j] is summed over k in order, in chains of 256 multiply-adds that are added up:
+// the
+//            same bits for any number of threads and any cut into rows. Large float products go to
+//            oneDNN by blocks of rows, one a thread: the same bits for a given number of threads.
+//            An overwritten c is not read; NaN and infinity propagate as in plain loops.
 // Threads    parallel over rows of c when called outside a loop.
 // Aliasing   c overlaps neither a nor b.
 // Empty      M or N = 0 does nothing; K = 0 is a sum of nothing: zeros when overwriting.

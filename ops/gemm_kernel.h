@@ -54,7 +54,8 @@ inline void store(T* p, Vector<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// c[R, V vectors] (+)= a[R, K] b[K, V vectors]; element (i, k) of a is a[i * row + k * column].
+// c[R, V vectors] (+)= a[R, K] b[K, V vectors]; element (i, k) of a is a[i * row + k * column]. The
+// sum starts from zero and is added to c at its end, which keeps long sums exact.
 template <class T, int R, int V>
 inline void tile(int64_t K, const T* a, int64_t row, int64_t column, const T* b, int64_t ldb, T* c,
                  int64_t ldc, bool overwrite) {
@@ -62,9 +63,7 @@ inline void tile(int64_t K, const T* a, int64_t row, int64_t column, const T* b,
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      sum[i][v] = overwrite ? Vector<T>{} : load(c + i * ldc + v * kLanes<T>);
-    }
+    for (int v = 0; v < V; ++v) sum[i][v] = Vector<T>{};
   }
   for (int64_t k = 0; k < K; ++k) {
     Vector<T> b_k[V];
@@ -80,7 +79,10 @@ inline void tile(int64_t K, const T* a, int64_t row, int64_t column, const T* b,
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) store(c + i * ldc + v * kLanes<T>, sum[i][v]);
+    for (int v = 0; v < V; ++v) {
+      T* const out = c + i * ldc + v * kLanes<T>;
+      store(out, overwrite ? sum[i][v] : load(out) + sum[i][v]);
+    }
   }
 }
 

@@ -45,8 +45,7 @@ class Scratch {
 
 template <class T>
 bool rows_far_apart(MatrixView<T> matrix) {
-  const int64_t stride = std::max(matrix.row_stride, matrix.column_stride);
-  return stride * static_cast<int64_t>(sizeof(T)) > kFarApartBytes;
+  return matrix.row_stride * static_cast<int64_t>(sizeof(T)) > kFarApartBytes;
 }
 
 // The columns of b [K, N] in panels of kPanel, each row by row. Panels that are not good to read in
@@ -131,27 +130,5 @@ class Panels {
   int64_t first_packed_ = 0;
   T* packed_ = nullptr;
 };
-
-// A copy of one tile [rows, depth] of a without gaps, still stored the way it was. `out` has room
-// for kTileRows * depth.
-template <class T>
-MatrixView<T> pack_tile(MatrixView<T> a, int64_t rows, int64_t depth, T* out) {
-  if (a.column_stride == 1) {
-    for (int64_t i = 0; i < rows; ++i) {
-      std::copy_n(a.data + i * a.row_stride, depth, out + i * depth);
-    }
-    return {out, depth, 1};
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    const T* const a_k = a.data + k * a.column_stride;
-    // A length known beforehand is copied in one instruction.
-    if (rows == kTileRows) {
-      std::copy_n(a_k, kTileRows, out + k * kTileRows);
-    } else {
-      std::copy_n(a_k, rows, out + k * kTileRows);
-    }
-  }
-  return {out, 1, kTileRows};
-}
 
 }  // namespace offshoot::gemm_kernel
