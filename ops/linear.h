@@ -4,7 +4,7 @@
 // Shapes   x [..., D], N rows in all; weight [H, D]; bias [H] or undefined; out [..., H]. One
 //          dtype, f32 or f64.
 // Saved    x, weight. Backward adds into dx, dweight, dbias.
-// Repeat   the same bits for any thread count; a row's result does not depend on N.
+// Repeat   as ops/gemm.h: the same bits for a given thread count, and for any below oneDNN's sizes.
 // Empty    N = 0 is legal: the parameters' gradients are zero then.
 // Throws   Error when D or H is 0, or shapes or dtypes disagree.
 #pragma once

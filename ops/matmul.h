@@ -4,7 +4,7 @@
 // Shapes   op(a) [..., M, K]; op(b) [..., K, N] with the same leading axes, or [K, N] for all of
 //          a's; bias [N] or undefined; out [..., M, N]. One dtype, f32 or f64.
 // Saved    a, b. Backward adds into da, db, dbias.
-// Repeat   the same bits for any thread count.
+// Repeat   as ops/gemm.h: the same bits for a given thread count, and for any below oneDNN's sizes.
 // Empty    sizes of 0 are legal: a sum of nothing is 0.
 // Throws   Error when ranks, shapes or dtypes disagree.
 #pragma once
