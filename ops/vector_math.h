@@ -4,7 +4,7 @@
 // Largest errors in float, against double, relative where the result is a normal number:
 //   vexp 8.2e-8    vlog 8.0e-8    vtanh 1.5e-7    verf 9e-8    vsigmoid 1.5e-7
 // and for the others as a fraction of max(1, |value|), because they cancel for x << 0:
-//   vnormal 2.1e-7    vgelu 2e-7    vgelu_derivative 2.5e-7    vgelu_tanh 2e-7
+//   vnormal 2.5e-7    vgelu 2e-7    vgelu_derivative 2.5e-7    vgelu_tanh 2e-7
 //   vgelu_tanh_derivative 4e-7
 // Infinities, NaN, zeros and results below the smallest normal number are as in <cmath>, except
 // that vsigmoid may return 0 for a result below the smallest normal number.
