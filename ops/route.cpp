@@ -45,7 +45,7 @@ void check(const Tensor& probs, const RouteOptions& options) {
 template <class T>
 void check_scores(const T* probs, int64_t first_token, int64_t last_token, int64_t E) {
   constexpr T kMax = std::numeric_limits<T>::max();
-  int64_t wrong = 0;
+  int32_t wrong = 0;  // as wide as a float, so that the loop becomes vectors
   for (int64_t i = first_token * E; i < last_token * E; ++i) {
     wrong += !(probs[i] >= 0 && probs[i] <= kMax);
   }
@@ -122,10 +122,11 @@ void fill_block(const T* probs, const Chosen& chosen, int64_t block, bool renorm
   int32_t* row_of_pair = routing.row_of_pair.data<int32_t>();
   int32_t* pair_of_row = routing.pair_of_row.data<int32_t>();
   T* weights = routing.weights.data<T>();
+  const int32_t *all_order = chosen.order.data<int32_t>(), *all_kept = chosen.kept.data<int32_t>();
   int64_t pair = next_row[E];
   for (int64_t n = chosen.first_token(block); n < chosen.last_token(block); ++n) {
-    const int32_t* order = chosen.order.data<int32_t>() + n * E;
-    const int64_t kept = chosen.kept.data<int32_t>()[n];
+    const int32_t* order = all_order + n * E;
+    const int64_t kept = all_kept[n];
     token_offsets[n] = pair;
     T sum = 0;
     for (int64_t j = 0; j < kept; ++j) sum += probs[n * E + order[j]];
@@ -190,11 +191,12 @@ void backward(const Tensor& probs, const Routing& routing, bool renormalised, co
   const int64_t* offsets = routing.token_offsets.data<int64_t>();
   const int32_t* expert_of_pair = routing.expert_of_pair.data<int32_t>();
   const T* weights = routing.weights.data<T>();
-  const T* dweights = dout.data<T>();
+  const T *dweights = dout.data<T>(), *all_r = probs.data<T>();
+  T* all_dr = dprobs.grad.data<T>();
   parallel_for(probs.dim(0), row_grain(4 * E), [&](int64_t first, int64_t last) {
     for (int64_t n = first; n < last; ++n) {
-      const T* r = probs.data<T>() + n * E;
-      T* dr = dprobs.grad.data<T>() + n * E;
+      const T* r = all_r + n * E;
+      T* dr = all_dr + n * E;
       if (dprobs.overwrite) std::fill_n(dr, E, T{0});
       T sum = 0, mean = 0;
       for (int64_t pair = offsets[n]; pair < offsets[n + 1]; ++pair) {
