@@ -18,10 +18,16 @@ void for_rows(const Broadcast& plan, F&& f) {
   });
 }
 
-// Calls f(first, last) on element ranges of one long row, in parallel.
+// Calls f(first, last) on element ranges of one long row, in parallel. Ranges begin at whole vectors,
+// so an element falls into a loop's vectorised part or its rest (which may round otherwise) whatever
+// the thread count.
 template <class F>
 void for_elements(int64_t count, F&& f) {
-  parallel_for(count, kElementGrain, f);
+  constexpr int64_t kAligned = 64;
+  const int64_t blocks = (count + kAligned - 1) / kAligned;
+  parallel_for(blocks, kElementGrain / kAligned, [&](int64_t first, int64_t last) {
+    f(first * kAligned, std::min(count, last * kAligned));
+  });
 }
 
 // grad[i] = or += value(i) for i in [first, last), with the choice made outside of the loop.
