@@ -135,9 +135,10 @@ template <class T>
   q = q * t + 3.339302112e-1f;
   q = q * t + 4.211231433e-2f;
   q = q * t + 1.178091205e-1f;
-  const float start = x < 0.0f ? 0.0f : 1.0f;
-  const float sign = x < 0.0f ? 1.0f : -1.0f;
-  return start + sign * (power * t * q);
+  // 1 - tail or tail. The sign is taken from the bits: where a comparison became a branch, the
+  // compiler would fuse other products than in vectors.
+  const float sign = std::copysign(1.0f, x);
+  return (0.5f + 0.5f * sign) - sign * (power * t * q);
 }
 
 [[gnu::always_inline]] inline double vnormal(double x, double& density) {
