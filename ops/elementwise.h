@@ -18,9 +18,9 @@ void for_rows(const Broadcast& plan, F&& f) {
   });
 }
 
-// Calls f(first, last) on element ranges of one long row, in parallel. Ranges begin at whole vectors,
-// so an element falls into a loop's vectorised part or its rest (which may round otherwise) whatever
-// the thread count.
+// Calls f(first, last) on element ranges of one long row, in parallel. Ranges begin at whole
+// vectors, so an element falls into a loop's vectorised part or its rest (which may round
+// otherwise) whatever the thread count.
 template <class F>
 void for_elements(int64_t count, F&& f) {
   constexpr int64_t kAligned = 64;
