@@ -266,7 +266,7 @@ void forward(const Head<T>& head, Rows<T> out, T* log_sum, const ForwardBuffers<
     const int64_t queries = std::min(L, head.Tq - query);
     const Rows<const T> q = whole_vectors(head.q, query, queries, L, head.Dh, padded, to.q_rows);
     load_columns(q, padded, head.scale, to.q_columns);
-    Running<T> running;
+    Running<T> running{};
     std::fill_n(running.largest, L, -std::numeric_limits<T>::infinity());
     std::fill_n(running.sum, L, T{0});
     std::fill_n(to.out_rows, L * padded, T{0});
