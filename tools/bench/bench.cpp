@@ -49,7 +49,7 @@ double median(std::vector<double> values) {
 std::vector<std::vector<double>> alternate(int64_t rounds,
                                            std::span<const Contestant> contestants) {
   std::vector<std::vector<double>> seconds(contestants.size());
-  constexpr std::chrono::milliseconds kPause(3);
+  constexpr std::chrono::milliseconds kPause(20);
   for (const Contestant& contestant : contestants) contestant();
   for (int64_t round = 0; round < rounds; ++round) {
     for (size_t turn = 0; turn < contestants.size(); ++turn) {
