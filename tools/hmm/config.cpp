@@ -1,6 +1,5 @@
 #include "tools/hmm/config.h"
 
-#include "engine/device.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -38,11 +37,10 @@ std::string HmmConfig::out_folder() const {
 
 HmmOptions::HmmOptions(HmmConfig& config)
     : config_(config),
-      options_(
-          "offshoot-hmm",
-          "Trains a small Transformer on GINC text, a mixture of hidden Markov models, with a\n"
-          "mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
-          "compares it with the exact Bayes floor.") {
+      options_("offshoot-hmm",
+               "Trains a small Transformer on GINC text, a mixture of hidden Markov models, with\n"
+               "a mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
+               "compares it with the exact Bayes floor.") {
   declare_method();
   declare_training();
   declare_model();
@@ -163,10 +161,9 @@ void HmmOptions::resolve() {
 
 void HmmOptions::check() const {
   const HmmConfig& c = config_;
-  try {
-    parse_device(c.device);
-  } catch (const Error& error) {
-    throw UsageError(error.what());
+  if (c.device != "cpu") {
+    options_.refuse("--device",
+                    fmt::format("got {}, expected cpu: this build has no CUDA backend", c.device));
   }
   if (c.method == "mass" && c.experts > c.max_experts) {
     options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
