@@ -24,9 +24,13 @@ std::string experts_text(double experts) {
 // Four columns within 80.
 std::string row(std::string_view name, std::string_view run, std::string_view mass = "",
                 std::string_view dynmoe = "") {
-  std::string line = fmt::format("  {:<34}{:>14}{:>14}{:>14}", name, run, mass, dynmoe);
+  std::string line = fmt::format("  {:<32}{:>12}{:>15}{:>16}", name, run, mass, dynmoe);
   line.erase(line.find_last_not_of(' ') + 1);
   return line + '\n';
+}
+
+std::string_view kind_text(PromptKind kind) {
+  return kind == PromptKind::in_distribution ? "of the corpus's models" : "of models held out";
 }
 
 std::string method_text(const HmmConfig& config) {
@@ -79,7 +83,7 @@ std::string event_line(const GrowthEvent& event, const std::vector<std::string>&
                               : fmt::format("- expert {} goes, no more come", event.source);
       break;
   }
-  what = fmt::format("{:<29}", what);
+  what = fmt::format("{:<33}", what);
   if (event.kind == GrowthEvent::Kind::expand) {
     what = terminal.green(what);
   } else if (event.kind != GrowthEvent::Kind::keep) {
@@ -130,7 +134,7 @@ std::string prompt_table(const std::vector<PromptScore>& scores, const Terminal&
     if (length < 0 || score.kind != kind) {
       text +=
           terminal.bold(fmt::format("{}In-context prompts, {}: accuracy by number of examples\n",
-                                    text.empty() ? "" : "\n", to_string(score.kind)));
+                                    text.empty() ? "" : "\n\n", kind_text(score.kind)));
       text += "  examples ";
       for (const PromptScore& column : scores) {
         if (column.kind == score.kind && column.length == score.length) {

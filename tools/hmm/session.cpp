@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -18,6 +19,8 @@
 
 namespace offshoot {
 namespace {
+
+constexpr double kRunawayWeight = 1e3;
 
 volatile std::sig_atomic_t caught_signal = 0;
 
@@ -79,6 +82,23 @@ void print(const std::string& text) {
 Json with_hash(Json configuration, const std::string& hash) {
   configuration["corpus-hash"] = hash;
   return configuration;
+}
+
+// In magnitude; NaN when one is.
+double largest_weight(GincTransformer& model) {
+  double largest = 0;
+  for (const Parameter* parameter : parameters(model)) {
+    const Tensor value = parameter->value();
+    dispatch_float("train", value.dtype(), [&]<class T>(T) {
+      for (const T weight : value.elements<T>()) {
+        const double size = std::abs(static_cast<double>(weight));
+        if (!(size <= largest)) largest = size;
+        if (std::isnan(size)) return;
+      }
+    });
+    if (std::isnan(largest)) break;
+  }
+  return largest;
 }
 
 // Prompts out of distribution are of models that only a generated corpus knows.
@@ -155,7 +175,7 @@ void Session::train_step(Progress& progress) {
   const double begin = steady_seconds();
   const bool monitored =
       trainer_.controller() != nullptr && trainer_.controller()->monitors(trainer_.steps_done());
-  const StepResult step = trainer_.step(batches_.next());
+  const StepResult step = step_model();
   log_.add(step);
   smooth_loss_ = log_.steps() == 1 ? step.loss : 0.98 * smooth_loss_ + 0.02 * step.loss;
   for (const GrowthEvent& event : step.events) {
@@ -165,6 +185,22 @@ void Session::train_step(Progress& progress) {
   const double seconds = steady_seconds() - begin;
   seconds_ += seconds;
   if (monitored) monitor_shares_.push_back(step.monitor_seconds / seconds);
+}
+
+// Where weights have run away, numbers overflow, and whichever operation looks at them first
+// complains; what matters is why.
+StepResult Session::step_model() {
+  try {
+    return trainer_.step(batches_.next());
+  } catch (const Error&) {
+    const double weight = largest_weight(trainer_.model());
+    if (log_.loss().empty() || weight < kRunawayWeight) throw;
+    fail("train",
+         "step {}: the loss is not a finite number, as weights reach {:.3g}; a step before it was "
+         "{:.4g}, the learning rate {:.3g}",
+         trainer_.steps_done(), weight, log_.loss().back(),
+         trainer_.options().schedule.at(log_.steps() - 1));
+  }
 }
 
 std::string Session::progress_fields() const {

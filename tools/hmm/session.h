@@ -38,6 +38,7 @@ class Session {
  private:
   void train();
   void train_step(Progress& progress);
+  StepResult step_model();
   std::string progress_fields() const;
   void test();
   void save();
