@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "engine/error.h"
 #include "engine/module.h"
 #include "engine/xxh3.h"
 #include "optim/adam.h"
@@ -16,6 +17,7 @@ namespace offshoot {
 namespace {
 
 constexpr int64_t kFeatures = 512, kHidden = 2048, kFirstExperts = 8;
+constexpr int64_t kPage = 4096;
 constexpr double kMiB = 1 << 20;
 
 using Bytes = std::span<std::byte>;
@@ -118,7 +120,8 @@ double copy_seconds(const Pool& pool, int64_t source) {
 }
 
 // One duplication while the other experts' pages may be neither read nor written, and their bytes
-// before and after.
+// before and after. Throws Error when one changed, or when more memory became resident than the
+// expert's and a page a tensor.
 void add_proof(Pool& pool, Json& row) {
   const int64_t source = pool.experts() / 2;
   const std::vector<Bytes> others = pool.all_but(source);
@@ -133,9 +136,14 @@ void add_proof(Pool& pool, Json& row) {
   }
   row["others_bytes"] = total(others);
   row["others_forbidden_bytes"] = forbidden_bytes;
-  row["others_unchanged"] = digest(others) == before;
+  if (digest(others) != before) fail("growth", "E {}: another expert changed", pool.experts() - 1);
   row["resident_rise_bytes"] = risen;
-  row["resident_over_pages"] = static_cast<double>(risen - pool.expert_bytes()) / 4096.0;
+  const int64_t over_bytes = risen - pool.expert_bytes();
+  row["resident_over_pages"] = static_cast<double>(over_bytes) / static_cast<double>(kPage);
+  if (over_bytes > pool.buffers() * kPage) {
+    fail("growth", "E {}: resident memory rose by {} bytes, expected at most {}",
+         pool.experts() - 1, risen, pool.expert_bytes() + pool.buffers() * kPage);
+  }
   pool.remove_last();
 }
 
@@ -174,7 +182,7 @@ BenchTable bench_growth(const BenchOptions& options) {
                     {"to_8_experts", "/ E=8", 7, 2},
                     {"to_memcpy", "/ memcpy", 8, 2},
                     {"resident_over_pages", "RSS rise - expert, pages", 24, 1},
-                    {"others_unchanged", "others unchanged", 16}});
+                    {"others_forbidden_bytes", "others' bytes, untouched", 24}});
   for (int64_t experts = kFirstExperts; experts <= options.max_experts; experts *= 2) {
     // The pool itself, a duplicate, a copy, and a margin for the rest of the machine.
     const int64_t needed_bytes = (experts - pool.experts() + 16) * pool.expert_bytes();
