@@ -123,6 +123,7 @@ std::vector<GrowthEvent> MassController::grow(int64_t step,
   if (!monitors(step)) return events;
   OFFSHOOT_CHECK(tokens.size() == layers_.size(), "token counts of {} layers", tokens.size());
   prepare(step);
+  drop_dead_pairs();
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (detectors_[i]) observe(i, tokens[i]);
   }
@@ -135,6 +136,15 @@ std::vector<GrowthEvent> MassController::grow(int64_t step,
   }
   prepare(step + 1);
   return events;
+}
+
+void MassController::drop_dead_pairs() {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const GrowthGroup& group = layers_[i]->group();
+    std::erase_if(states_[i].pairs, [&](const auto& pair) {
+      return !group.row_of(pair.first) || !group.row_of(pair.second);
+    });
+  }
 }
 
 void MassController::observe(size_t layer, const std::vector<int64_t>& tokens) {
@@ -251,8 +261,7 @@ int64_t MassController::remove_last(size_t layer, int64_t step, const Plan& plan
       if (copy == id) shift_gate_bias(moe, source, std::numbers::ln2);
     }
   }
-  std::erase_if(state.pairs,
-                [&](const auto& pair) { return pair.first == id || pair.second == id; });
+  drop_dead_pairs();
   --state.expansions;
   return id;
 }
@@ -277,6 +286,7 @@ void MassController::duplicate(size_t layer, int64_t step, const Plan& plan,
 double MassController::redundancy_backward(int64_t step) {
   if (options_.redundancy_weight == 0) return 0;
   if (!options_.redundancy_always && !monitors(step)) return 0;
+  drop_dead_pairs();
   double total = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {
     std::vector<std::pair<int64_t, int64_t>> rows;

@@ -77,7 +77,7 @@ class MassController {
     bool stopped = false;
     int64_t patience = 0;
     int64_t expansions = 0;                          // net of removals
-    std::vector<std::pair<int64_t, int64_t>> pairs;  // ids: (source, copy)
+    std::vector<std::pair<int64_t, int64_t>> pairs;  // ids (source, copy) of living experts
   };
   const std::vector<MoeLayer*>& layers() const { return layers_; }
   const LayerState& state(size_t layer) const { return states_[layer]; }
@@ -109,6 +109,8 @@ class MassController {
   int64_t remove_last(size_t layer, int64_t step, const Plan& plan);
   void duplicate(size_t layer, int64_t step, const Plan& plan, std::vector<GrowthEvent>& events);
   void set_gradient_splits(MoeLayer& layer) const;
+  // Others may edit the pools between two steps.
+  void drop_dead_pairs();
 
   std::vector<MoeLayer*> layers_;
   MassOptions options_;
