@@ -196,8 +196,8 @@ BenchTable bench_growth(const BenchOptions& options) {
   }
   table.note("memcpy: the same bytes into newly mapped memory, in turn with the duplications");
   table.note(
-      fmt::format("RSS: {} buffers, of which each may cost one page; while it was measured, "
-                  "no other expert's pages could be read or written",
+      fmt::format("RSS: {} tensors, of which each may cost one page; meanwhile no page of another "
+                  "expert could be read or written, and none changed",
                   pool.buffers()));
   return table;
 }

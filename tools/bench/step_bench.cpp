@@ -57,6 +57,7 @@ void measure(const std::string& name, const std::vector<const char*>& flags, int
   BatchSource batches(data.corpus.train, config.batch, config.seq, 0);
   std::vector<double> seconds, monitor;
   double active = 0;
+  int64_t requests_after_1 = 0, requests_after_50 = 0;  // of the system, for memory
   for (int64_t step = 0; step < steps; ++step) {
     const Tensor tokens = batches.next();
     StepResult result{};
@@ -65,7 +66,11 @@ void measure(const std::string& name, const std::vector<const char*>& flags, int
       monitor.push_back(result.monitor_seconds / seconds.back());
     }
     active += result.active_experts / static_cast<double>(steps);
+    const int64_t requests = storage_stats().system_requests;
+    if (step <= 1) requests_after_1 = requests;
+    if (step <= 50) requests_after_50 = requests;
   }
+  const int64_t requests = storage_stats().system_requests;
   const Parts parts = time_parts(trainer, batches, steps);
   const double whole = median(seconds);
   const auto tokens = static_cast<double>(config.batch * config.seq);
@@ -79,6 +84,8 @@ void measure(const std::string& name, const std::vector<const char*>& flags, int
                     {"backward_percent", 100 * parts.backward / whole},
                     {"optimizer_percent", 100 * parts.optimizer / whole},
                     {"monitor_percent", monitor.empty() ? Json() : Json(100 * median(monitor))},
+                    {"requests_after_step_1", requests - requests_after_1},
+                    {"requests_after_step_50", requests - requests_after_50},
                     {"experts", layers.empty() ? Json() : Json(layers[0]->experts())},
                     {"active_experts", layers.empty() ? Json() : Json(active)}}));
 }
@@ -98,12 +105,14 @@ BenchTable bench_step(const BenchOptions& options) {
                     {"backward_percent", "backward", 8, 1},
                     {"optimizer_percent", "optimizer", 9, 1},
                     {"monitor_percent", "monitor", 8, 2},
+                    {"requests_after_step_1", "requests", 8},
                     {"experts", "E", 4},
                     {"active_experts", "active", 7, 2}});
   measure("mass p 0.7", {"--method", "mass", "--p", "0.7"}, options.steps, table);
   measure("topp p 0.7", {"--method", "topp", "--p", "0.7"}, options.steps, table);
   measure("topk 2 of 8", {"--method", "topk", "--topk", "2"}, options.steps, table);
   measure("dense", {"--method", "dense"}, options.steps, table);
+  table.note("requests: for memory, to the system, after step 1; an expansion makes some");
   return table;
 }
 
