@@ -86,6 +86,32 @@ TEST(Layers, GradientsOfAttention) {
   EXPECT_THROW(MultiHeadAttention(scope("attention"), 6, 0, true), Error);
 }
 
+// How much the second query's output changes when token `t` does.
+double reach(bool causal, const Tensor& mask, int64_t t) {
+  MultiHeadAttention layer(scope("attention"), 6, 2, causal);
+  randomise(layer, 4);
+  const Tensor x = random_tensor({1, 4, 6}, DType::f64, 2);
+  Tape tape = Tape::none();
+  Context context{tape};
+  const auto second = [&] {
+    const Tensor out = layer.forward(context, x, mask).view({4, 6});
+    return out.rows(1, 1).clone();
+  };
+  const Tensor before = second();
+  for (int64_t d = 0; d < 6; ++d) x.data<double>()[t * 6 + d] += 1.0;
+  return testing::relative_error(second(), before);
+}
+
+TEST(Layers, AttentionSeesWhatItMay) {
+  const Tensor mask = Tensor::from<int32_t>({1, 4}, {0, 1, 1, 0});
+  for (int64_t t = 0; t < 4; ++t) {
+    EXPECT_EQ(reach(false, {}, t) > 0, true) << t;
+    EXPECT_EQ(reach(true, {}, t) > 0, t <= 1) << t;
+    EXPECT_EQ(reach(false, mask, t) > 0, t == 1 || t == 2) << t;
+    EXPECT_EQ(reach(true, mask, t) > 0, t == 1) << t;
+  }
+}
+
 // A token table that is the output layer, too.
 class Tied final : public Module {
  public:
