@@ -79,11 +79,11 @@ std::string event_line(const GrowthEvent& event, const std::vector<std::string>&
       what = fmt::format("- expert {} goes", event.source);
       break;
     case GrowthEvent::Kind::stop:
-      what = event.source < 0 ? "no more experts"
-                              : fmt::format("- expert {} goes, no more come", event.source);
+      what =
+          event.source < 0 ? "growth ends" : fmt::format("- expert {}, growth ends", event.source);
       break;
   }
-  what = fmt::format("{:<33}", what);
+  what = fmt::format("{:<26}", what);
   if (event.kind == GrowthEvent::Kind::expand) {
     what = terminal.green(what);
   } else if (event.kind != GrowthEvent::Kind::keep) {

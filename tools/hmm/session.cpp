@@ -205,7 +205,9 @@ StepResult Session::step_model() {
 
 std::string Session::progress_fields() const {
   std::string fields = fmt::format("loss {:.3f}", smooth_loss_);
-  if (!log_.test_loss().empty()) fields += fmt::format("  test {:.3f}", log_.test_loss().back());
+  // A terminal of 80 columns has no room for it.
+  if (!terminal_.interactive() && !log_.test_loss().empty())
+    fields += fmt::format("  test {:.3f}", log_.test_loss().back());
   if (log_.layers().empty()) return fields;
   fields += "  K ";
   for (size_t i = 0; i < log_.layers().size(); ++i) {
