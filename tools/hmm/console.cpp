@@ -83,7 +83,7 @@ std::string event_line(const GrowthEvent& event, const std::vector<std::string>&
           event.source < 0 ? "growth ends" : fmt::format("- expert {}, growth ends", event.source);
       break;
   }
-  what = fmt::format("{:<26}", what);
+  what = fmt::format("{:<24}", what);
   if (event.kind == GrowthEvent::Kind::expand) {
     what = terminal.green(what);
   } else if (event.kind != GrowthEvent::Kind::keep) {
@@ -94,7 +94,7 @@ std::string event_line(const GrowthEvent& event, const std::vector<std::string>&
     line += fmt::format("layer {}  ", std::ranges::find(layers, event.layer) - layers.begin());
   }
   line += fmt::format("{}K {:>3}", what, event.experts);
-  if (std::isfinite(event.p_value)) line += fmt::format("  p-value {:.2g}", event.p_value);
+  if (std::isfinite(event.p_value)) line += fmt::format("  p {:.2g}", event.p_value);
   if (std::isfinite(event.cosine)) line += fmt::format("  cosine {:+.1e}", event.cosine);
   if (event.kind != GrowthEvent::Kind::expand && std::isfinite(event.gain)) {
     line += fmt::format("  probe's gain {:+.2g}", event.gain);

@@ -14,7 +14,7 @@ namespace offshoot {
 std::string opening(const HmmConfig& config, const HmmData& data, int64_t parameters,
                     const Terminal& terminal);
 
-// "step 275  + expert 9 from 3   K 10   p-value 0.0042  cosine +0.00034"; names the layer where
+// "step 275  + expert 9 from 3   K 10   p 0.0042  cosine +3.4e-04"; names the layer where
 // there are several.
 std::string event_line(const GrowthEvent& event, const std::vector<std::string>& layers,
                        const Terminal& terminal);
