@@ -139,6 +139,22 @@ TEST_F(HmmRunTest, ResumesInTheExpansionPhase) {
   }
 }
 
+TEST_F(HmmRunTest, ResumesAroundBothEndsOfTheExpansionPhase) {
+  const HmmConfig config = quick_config({"--phase-begin", "12", "--phase-end", "30"});
+  QuickRun whole(config);
+  whole.train(40);
+  ASSERT_FALSE(whole.log.events().empty());
+  for (const int64_t step : {11, 12, 13, 29, 30, 31}) {
+    SCOPED_TRACE(step);
+    QuickRun half(config), rest(config);
+    half.train(step);
+    save_run(path("half.h5"), half.state(), Json::object(), {});
+    ASSERT_EQ(error_of([&] { load_run(CheckpointReader(path("half.h5")), rest.state()); }), "");
+    rest.train(40);
+    EXPECT_EQ(rest.log.json_lines(), whole.log.json_lines());
+  }
+}
+
 TEST_F(HmmRunTest, ALayerThatStoppedHasNoWindows) {
   const HmmConfig config = quick_config({"--patience", "0", "--nll-min", "0", "--delta", "0.5"});
   QuickRun run(config), other(config);

@@ -96,13 +96,13 @@ Trainer::Trainer(const TrainerOptions& options)
                                        adam_options(options));
   if (options.method == Method::mass) {
     controller_ = std::make_unique<MassController>(model_.moe_layers(), options.mass);
-    controller_->prepare(0);
   }
 }
 
 void Trainer::seek(int64_t steps_done) {
   steps_done_ = steps_done;
-  if (controller_) controller_->prepare(steps_done);
+  // Windows begin with the first observation.
+  if (controller_ && controller_->monitors(steps_done - 1)) controller_->prepare(steps_done);
 }
 
 StepResult Trainer::step(const Tensor& tokens, double rate) {
