@@ -262,7 +262,9 @@ std::vector<std::string> runs_of(const GoldenFile& file) {
 
 int64_t steps_to_follow(const Followed& run) {
   if (const char* steps = std::getenv("OFFSHOOT_TRAJECTORY_STEPS")) {
-    return std::min<int64_t>(run.steps(), std::strtoll(steps, nullptr, 10));
+    const int64_t count = std::strtoll(steps, nullptr, 10);
+    if (count < 1) fail("OFFSHOOT_TRAJECTORY_STEPS", "got {}, expected at least 1", steps);
+    return std::min(run.steps(), count);
   }
   if (!kSanitized) return run.steps();
   return std::min(run.steps(), std::max(kSanitizedSteps, run.first_expansion()));
