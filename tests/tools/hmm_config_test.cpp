@@ -75,6 +75,12 @@ TEST(HmmConfig, MethodsRouteAsTheyShould) {
   EXPECT_EQ(route({"--method", "topp", "--p", "1"}).p, 1.0);
   EXPECT_EQ(route({"--method", "topp", "--preset", "paper"}).weights, CombineWeights::raw);
   EXPECT_EQ(route({"--preset", "paper"}).weights, CombineWeights::raw);
+  EXPECT_EQ(route({}).weights, CombineWeights::renormalised_if_shared);
+  EXPECT_EQ(route({"--combine", "raw"}).weights, CombineWeights::raw);
+  EXPECT_EQ(route({"--preset", "paper", "--combine", "renormalised_if_shared"}).weights,
+            CombineWeights::renormalised_if_shared);
+  EXPECT_EQ(route({"--method", "topk", "--topk", "1", "--combine", "renormalised"}).weights,
+            CombineWeights::renormalised);
 
   const TrainerOptions dense = trainer_options(resolved({"--method", "dense"}), 50);
   EXPECT_FALSE(dense.model.moe.has_value());

@@ -9,9 +9,18 @@ constexpr int64_t kExpertHidden = 32;
 constexpr int64_t kDenseHidden = 64;
 constexpr int64_t kLargestVocabulary = 256;  // tokens are bytes
 
-// MASS has two texts; what a fixed number of experts does with top-p follows the same choice.
-CombineWeights top_p_weights(const HmmConfig& config) {
-  return config.preset == "paper" ? CombineWeights::raw : CombineWeights::renormalised_if_shared;
+// What the method and the preset combine with. A fixed number of experts with top-p follows the
+// preset, too.
+std::string usual_combine(const HmmConfig& config) {
+  // With one expert a renormalised weight would be 1, and the gate without a gradient.
+  if (config.method == "topk") return config.topk == 1 ? "raw" : "renormalised";
+  return config.preset == "paper" ? "raw" : "renormalised_if_shared";
+}
+
+CombineWeights parse_combine(const std::string& text) {
+  if (text == "raw") return CombineWeights::raw;
+  if (text == "renormalised") return CombineWeights::renormalised;
+  return CombineWeights::renormalised_if_shared;
 }
 
 RouteOptions route_options(const HmmConfig& config) {
@@ -19,13 +28,11 @@ RouteOptions route_options(const HmmConfig& config) {
   if (config.method == "topk") {
     route.kind = RouteOptions::Kind::top_k;
     route.k = config.topk;
-    // With one expert a renormalised weight would be 1, and the gate without a gradient.
-    route.weights = config.topk == 1 ? CombineWeights::raw : CombineWeights::renormalised;
   } else {
     route.kind = RouteOptions::Kind::top_p;
     route.p = config.p;
-    route.weights = top_p_weights(config);
   }
+  route.weights = parse_combine(*config.combine);
   return route;
 }
 
@@ -62,6 +69,12 @@ void HmmOptions::declare_method() {
   options_.add("--p", &c.p, "mass, topp: probability that a token's experts reach together")
       .above(0)
       .at_most(1);
+  options_
+      .add("--combine", &c.combine,
+           "weights of a token's experts: their probabilities, or divided by their sum, or that "
+           "where a token of the batch has two [topk: renormalised, with --topk 1 raw; else "
+           "reference: renormalised_if_shared, paper: raw]")
+      .choices({"raw", "renormalised", "renormalised_if_shared"});
 }
 
 void HmmOptions::declare_training() {
@@ -153,6 +166,7 @@ void HmmOptions::inherit(const Json& configuration, const std::string& where) {
 
 void HmmOptions::resolve() {
   HmmConfig& c = config_;
+  if (!c.combine) c.combine = usual_combine(c);
   if (!c.hidden) c.hidden = c.dense() ? kDenseHidden : kExpertHidden;
   check();
   c.mass = mass_->resolve(parse_mass_preset(c.preset), c.steps);

@@ -21,6 +21,7 @@ struct HmmConfig {
   int64_t max_experts = 20;
   int64_t topk = 2;
   double p = 0.9;
+  std::optional<std::string> combine;  // weights; the method's and preset's
 
   int64_t steps = 3000;
   int64_t batch = 16;
