@@ -6,6 +6,13 @@ target_compile_options(offshoot_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-error=stringop-overflow)
 if(NOT OFFSHOOT_PORTABLE)
   target_compile_options(offshoot_flags INTERFACE -march=native)
+  # With AVX-512, g++ 12.2 stores the constants {c, c, c, 0} as {c, c, c, c} when it moves them in
+  # one piece; tests/engine/compiler_test.cpp watches.
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag("-mmove-max=128 -mstore-max=128" offshoot_has_move_max)
+  if(offshoot_has_move_max)
+    target_compile_options(offshoot_flags INTERFACE -mmove-max=128 -mstore-max=128)
+  endif()
 endif()
 if(OFFSHOOT_SANITIZE)
   # maybe-uninitialized: instrumented code makes g++ 12 raise it falsely.
