@@ -3,14 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <string_view>
 
-#include "engine/error.h"
 #include "tools/hmm/report_parts.h"
 #include "tools/hmm/report_style.h"
 #include "tools/support/html.h"
@@ -311,26 +306,6 @@ std::string report_html(const ReportData& data) {
   write_configuration(page, data);
   write_provenance(page, data.provenance);
   return page.close().close().close().take();
-}
-
-void write_report(const std::string& path, const ReportData& data) {
-  const std::string page = report_html(data);
-  const std::string partial = path + ".partial";
-  errno = 0;
-  std::FILE* file = std::fopen(partial.c_str(), "wb");
-  if (file == nullptr) fail("report", "cannot write {}: {}", path, std::strerror(errno));
-  const bool written = std::fwrite(page.data(), 1, page.size(), file) == page.size();
-  const int write_error = errno;
-  const bool closed = std::fclose(file) == 0;
-  const int close_error = errno;
-  std::error_code moved;
-  if (written && closed) std::filesystem::rename(partial, path, moved);
-  if (written && closed && !moved) return;
-  std::error_code ignored;  // the first error is the one to tell
-  std::filesystem::remove(partial, ignored);
-  if (!written) fail("report", "cannot write {}: {}", path, std::strerror(write_error));
-  if (!closed) fail("report", "cannot write {}: {}", path, std::strerror(close_error));
-  fail("report", "cannot write {}: {}", path, moved.message());
 }
 
 }  // namespace offshoot

@@ -121,8 +121,4 @@ struct ReportData {
 
 std::string report_html(const ReportData& data);
 
-// Writes the page beside `path` and renames it into place; no partial file is left. Throws Error
-// when the folder cannot be written or the disk is full.
-void write_report(const std::string& path, const ReportData& data);
-
 }  // namespace offshoot

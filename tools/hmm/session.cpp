@@ -243,7 +243,7 @@ void Session::finish() {
   result.floor = floor_of(data_.corpus);
   if (config_.prompts) result.prompts = score_prompts(config_, data_, trainer_.model());
   write_file(path("result.json"), result_json(result).dump(2) + '\n');
-  write_report(path("report.html"), report_data(result));
+  write_file(path("report.html"), report_html(report_data(result)));
   print('\n' + result_table(result, terminal_));
   if (config_.prompts) print('\n' + prompt_table(result.prompts, terminal_));
   print(fmt::format("\n{}/: report.html, result.json, metrics.jsonl, checkpoint.h5\n",
