@@ -84,7 +84,8 @@ class Tensor {
     DType dtype;
   };
   const Body& body() const {
-    OFFSHOOT_CHECK(defined(), "undefined tensor");
+    if (!defined()) [[unlikely]]
+      fail("tensor", "got an undefined tensor, expected one with elements");
     return *body_;
   }
 

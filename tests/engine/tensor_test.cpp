@@ -79,6 +79,11 @@ TEST(Tensor, UndefinedHasNothing) {
   EXPECT_FALSE(none.defined());
   EXPECT_THROW((void)none.shape(), Error);
   EXPECT_THROW((void)none.raw(), Error);
+  try {
+    (void)none.size();
+  } catch (const Error& error) {  // the caller's mistake, and no bug of ours
+    EXPECT_EQ(std::string(error.what()).rfind("[tensor]", 0), 0) << error.what();
+  }
 }
 
 TEST(Tensor, CopiesShareElementsAndIdentity) {
