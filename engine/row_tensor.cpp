@@ -61,7 +61,13 @@ RowTensor::RowTensor(std::string name, const Shape& shape, DType dtype, int64_t 
                      NewRow new_row)
     : name_(std::move(name)), new_row_(new_row), row_bytes_(bytes_of_row(name_, shape, dtype)) {
   if (reserve_rows < 1) fail(name_, "reserve: got {} rows, expected at least 1", reserve_rows);
-  buffer_ = std::make_shared<GrowableBuffer>(name_, std::max(reserve_rows, shape[0]) * row_bytes_);
+  const int64_t reserve = std::max(reserve_rows, shape[0]);
+  int64_t reserve_bytes = 0;
+  if (__builtin_mul_overflow(reserve, row_bytes_, &reserve_bytes)) {
+    fail(name_, "reserve: got {} rows of {} bytes, expected less than 2^63 bytes", reserve,
+         row_bytes_);
+  }
+  buffer_ = std::make_shared<GrowableBuffer>(name_, reserve_bytes);
   buffer_->commit(shape[0] * row_bytes_);
   buffer_->expose(shape[0] * row_bytes_);
   tensor_ = Tensor(buffer_, 0, shape, dtype);

@@ -231,6 +231,18 @@ TEST(Growth, AddressesStayUntilTheReserveIsExceeded) {
   EXPECT_TRUE(std::ranges::equal(values, contents(pool.fc1.value().rows(0, kRows))));
 }
 
+TEST(Growth, AReserveBeyondAllMemoryIsRefusedAsSuch) {
+  for (const int64_t rows : {int64_t{1} << 40, int64_t{1} << 60}) {
+    try {
+      RowTensor("large", {kRows, 1024}, DType::f32, rows, NewRow::copy);
+      ADD_FAILURE() << rows;
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find("got -"), std::string::npos) << error.what();
+      EXPECT_EQ(std::string(error.what()).rfind("[large]", 0), 0) << error.what();
+    }
+  }
+}
+
 TEST(Growth, RemovalMovesTheLastRowAndKeepsIds) {
   Pool pool;
   const auto last = contents(pool.fc1.value().rows(2, 1));
