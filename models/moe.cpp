@@ -59,7 +59,9 @@ MoeLayer::MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRout
       fc2_bias_((scope / "fc2.bias").name,
                 drawn(scope, "fc2.bias", {options.experts, options.features}, options.hidden),
                 group_, options.max_experts),
-      router_(make_router(scope / "gate", group_)) {}
+      router_(make_router(scope / "gate", group_)) {
+  if (router_ == nullptr) fail(name_, "router: got none, expected one");
+}
 
 Tensor MoeLayer::forward(Context& context, const Tensor& x) {
   const int64_t D = options_.features;

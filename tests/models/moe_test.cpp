@@ -249,6 +249,9 @@ TEST(Moe, RefusesWhatDoesNotFit) {
   EXPECT_THROW(run(layer, Tensor::scalar(1, DType::f64)), Error);
   MoeLayer too_many(scope(), moe_options({Kind::top_k, kExperts + 1, 1, CombineWeights::raw}));
   EXPECT_THROW(run(too_many, random_tensor({2, kFeatures}, DType::f64, 1)), Error);
+  EXPECT_THROW(run(layer, Tensor()), Error);
+  const auto no_router = [](const Scope&, GrowthGroup&) { return std::unique_ptr<Router>(); };
+  EXPECT_THROW(MoeLayer(scope(), moe_options({}), no_router), Error);
 }
 
 }  // namespace
