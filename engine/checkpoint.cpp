@@ -65,6 +65,11 @@ Provenance provenance() {
 
 void save_checkpoint(const std::string& path, const CheckpointContents& contents, Module& model,
                      const std::vector<CheckpointPart>& parts, AtomicFile::Fault fault) {
+  for (const CheckpointPart& part : parts) {
+    for (const char* own : {"model", "growth", "lineage", "configuration", "provenance"}) {
+      if (part.name == own) fail(kName, "part {}: got a name of the file's own", part.name);
+    }
+  }
   CheckpointWriter file(path, contents.head, fault);
   file.h5().write_text(kConfiguration, contents.configuration);
   for (const GrowthGroup* group : growth_groups(model)) {

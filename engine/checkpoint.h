@@ -21,7 +21,8 @@
 
 namespace offshoot {
 
-// What a run keeps beside its model. The walk is called once for a save, twice for a load.
+// What a run keeps beside its model, under a name that is none of the above. The walk is called
+// once for a save, twice for a load.
 struct CheckpointPart {
   std::string name;
   std::function<void(State&)> each_state;

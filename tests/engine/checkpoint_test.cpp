@@ -149,6 +149,15 @@ TEST_F(CheckpointTest, BringsBackEverything) {
   EXPECT_EQ(run.everything(), other.everything());
 }
 
+TEST_F(CheckpointTest, APartHasANameOfItsOwn) {
+  Training run(1);
+  for (const std::string name : {"model", "growth", "lineage", "configuration", "provenance"}) {
+    EXPECT_THROW(save_checkpoint(path("a.h5"), {{}, "{}", {}}, run, {{name, [](State&) {}}}),
+                 Error);
+  }
+  EXPECT_EQ(files(), 0);
+}
+
 TEST_F(CheckpointTest, ResavingGivesTheSameFile) {
   Training run(1), other(2);
   live(run);
