@@ -44,8 +44,7 @@ class Tape {
   void watch(const Tensor& leaf);
 
   // The parameter's value, for use in operations; its gradient goes to the parameter. One that is
-  // not trainable is not watched. Throws Error when the parameter has grown since this tape first
-  // watched it.
+  // not trainable is not watched. One that grows afterwards makes backward() throw.
   const Tensor& watch(Parameter& parameter);
 
   // Whether a gradient will be wanted for `tensor`: it is watched or computed from what is.
