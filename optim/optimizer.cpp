@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "engine/error.h"
@@ -53,6 +54,7 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(gro
            group.rate_factor, group.weight_decay);
     }
     for (Parameter* parameter : group.parameters) {
+      if (parameter == nullptr) fail("optimizer", "group: got no parameter, expected one");
       if (!parameter->trainable()) fail("optimizer", "{} is not trainable", parameter->name());
       claims_.emplace_back(*parameter);
     }
@@ -70,6 +72,18 @@ void Optimizer::zero_grad() {
   for (const ParameterGroup& group : groups_) {
     for (Parameter* parameter : group.parameters) parameter->zero_grad();
   }
+}
+
+void each_state(State& state, const Optimizer& optimizer) {
+  std::map<std::string, const GrowthGroup*> rows;
+  for (const ParameterGroup& group : optimizer.groups()) {
+    for (const Parameter* parameter : group.parameters) {
+      rows[parameter->name()] = parameter->group();
+    }
+  }
+  optimizer.each_state([&](const std::string& name, const Tensor& tensor) {
+    state.tensor(name, tensor, rows.at(name.substr(0, name.rfind('/'))));
+  });
 }
 
 }  // namespace offshoot

@@ -10,6 +10,7 @@
 
 #include "engine/module.h"
 #include "engine/parameter.h"
+#include "engine/state.h"
 
 namespace offshoot {
 
@@ -79,5 +80,8 @@ class Optimizer {
   std::vector<ParameterGroup> groups_;
   std::vector<Parameter::Claim> claims_;
 };
+
+// Walks the optimizer's state for a checkpoint, each tensor beside its parameter's growth group.
+void each_state(State& state, const Optimizer& optimizer);
 
 }  // namespace offshoot

@@ -67,6 +67,7 @@ TEST(Optimizer, AParameterStandsInOneGroup) {
 
 TEST(Optimizer, RefusesParametersThatAreNotTrainable) {
   Parameter p("p", numbers(1, 2));
+  EXPECT_THROW(Sgd({{{&p, nullptr}}}), Error);
   p.set_trainable(false);
   EXPECT_THROW(Sgd({{{&p}}}), Error);
 }

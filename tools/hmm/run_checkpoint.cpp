@@ -1,6 +1,5 @@
 #include "tools/hmm/run_checkpoint.h"
 
-#include <map>
 #include <utility>
 #include <vector>
 
@@ -8,16 +7,6 @@
 
 namespace offshoot {
 namespace {
-
-void walk_optimizer(State& state, Trainer& trainer) {
-  std::map<std::string, const GrowthGroup*> groups;
-  for (const Parameter* parameter : parameters(trainer.model())) {
-    groups[parameter->name()] = parameter->group();
-  }
-  trainer.optimizer().each_state([&](const std::string& name, const Tensor& tensor) {
-    state.tensor(name, tensor, groups.at(name.substr(0, name.find('/'))));
-  });
-}
 
 void walk_layer(State state, MassController& controller, size_t layer) {
   MassController::LayerState own = controller.state(layer);
@@ -43,7 +32,7 @@ void walk_layer(State state, MassController& controller, size_t layer) {
 
 std::vector<CheckpointPart> parts_of(const RunState& run) {
   std::vector<CheckpointPart> parts;
-  parts.push_back({"optimizer", [&](State& state) { walk_optimizer(state, run.trainer); }});
+  parts.push_back({"optimizer", [&](State& state) { each_state(state, run.trainer.optimizer()); }});
   if (MassController* controller = run.trainer.controller()) {
     parts.push_back({"mass", [controller](State& state) {
                        for (size_t i = 0; i < controller->layers().size(); ++i) {
