@@ -4,6 +4,8 @@
 
 #include <cstdio>
 #include <fstream>
+#include <new>
+#include <stdexcept>
 
 namespace offshoot {
 namespace {
@@ -208,7 +210,12 @@ TEST(Options, TurnsErrorsIntoExitStatus) {
   EXPECT_EQ(run_program([] { return 0; }), 0);
   EXPECT_EQ(run_program([]() -> int { Program().options.refuse("--p", "no"); }), 2);
   EXPECT_EQ(run_program([]() -> int { fail("save", "disk full"); }), 1);
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "[offshoot-test] --p: no\n[save] disk full\n");
+  EXPECT_EQ(run_program([]() -> int { throw std::bad_alloc(); }), 1);
+  EXPECT_EQ(run_program([]() -> int { throw std::length_error("vector"); }), 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "[offshoot-test] --p: no\n[save] disk full\n"
+            "[memory] the machine has not enough for these sizes\n"
+            "[memory] no machine has enough for these sizes\n");
 }
 
 TEST(Nearest, IsTheFewestEditsAway) {

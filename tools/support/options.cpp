@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <new>
+#include <stdexcept>
 #include <utility>
 
 namespace offshoot {
@@ -191,6 +193,12 @@ int run_program(const std::function<int()>& body) {
   } catch (const UsageError& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 2;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "[memory] the machine has not enough for these sizes\n");
+    return 1;
+  } catch (const std::length_error&) {  // of a vector, before it asks for memory
+    fmt::print(stderr, "[memory] no machine has enough for these sizes\n");
+    return 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;
