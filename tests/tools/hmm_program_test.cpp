@@ -94,11 +94,16 @@ TEST_F(HmmProgramTest, ASignalSavesAndSaysHowToResume) {
                         "kill -TERM $!\n"
                         "wait $!\n",
                         OFFSHOOT_HMM, quick_flags()));
+  // Results of an earlier run, which must not pass for this one's.
+  std::filesystem::create_directory(path("cut"));
+  put_bytes(path("cut/result.json"), "{}");
+  put_bytes(path("cut/report.html"), "");
   EXPECT_EQ(shell("sh cut.sh"), 0) << bytes_of(path("error.txt"));
   const std::string out = bytes_of(path("out.txt"));
   EXPECT_TRUE(contains(out, "Interrupted after step")) << out;
   EXPECT_TRUE(contains(out, "--resume cut/checkpoint.h5 --out cut")) << out;
   EXPECT_FALSE(std::filesystem::exists(path("cut/result.json")));
+  EXPECT_FALSE(std::filesystem::exists(path("cut/report.html")));
   const int64_t step = CheckpointReader(path("cut/checkpoint.h5")).head().step;
   const Outcome resumed =
       call(fmt::format("--resume cut/checkpoint.h5 --threads 2 --stop-at {} --out cut", step + 3));
@@ -139,6 +144,7 @@ TEST_F(HmmProgramTest, BadFlagsAreOneLine) {
   expect_failure(2, "c.json] stepz: unknown key", quick("--out run --config c.json"));
   expect_failure(1, "missing.h5", call("--out run --resume missing.h5"));
   expect_failure(1, "out.txt/run", quick("--out out.txt/run"));
+  expect_failure(1, "[out] got an empty name", quick("--out ''"));
 }
 
 TEST_F(HmmProgramTest, ANaNLossLeavesNothing) {

@@ -115,7 +115,10 @@ void HmmOptions::declare_model() {
 void HmmOptions::declare_corpus() {
   HmmConfig& c = config_;
   options_.group("Corpus");
-  options_.add("--corpus", &c.corpus, "HDF5 file to read instead of generating one").local();
+  options_
+      .add("--corpus", &c.corpus,
+           "HDF5 file to read; --hmm-seed and below speak of a generated one")
+      .local();
   options_.add("--save-corpus", &c.save_corpus, "HDF5 file to write the corpus to").local();
   options_.add("--corpus-hash", &c.corpus_hash, "accept no other corpus than this one");
   options_.add("--hmm-seed", &c.hmm_seed, "hidden Markov models and test set").at_least(0);
@@ -138,7 +141,8 @@ void HmmOptions::declare_corpus() {
 void HmmOptions::declare_run() {
   HmmConfig& c = config_;
   options_.group("This run (not inherited by --resume)");
-  options_.add("--out", &c.out, "folder of all results [out/hmm-METHOD-seedSEED]").local();
+  options_.add("--out", &c.out, "folder of all results; earlier ones go [out/hmm-METHOD-seedSEED]")
+      .local();
   options_.add("--resume", &c.resume, "checkpoint to go on from").local();
   options_.add("--stop-at", &c.stop_at, "end after so many steps in all; schedules keep --steps")
       .at_least(1)

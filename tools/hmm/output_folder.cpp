@@ -14,6 +14,7 @@ namespace offshoot {
 namespace fs = std::filesystem;
 
 OutputFolder::OutputFolder(std::string folder) : folder_(std::move(folder)) {
+  if (folder_.empty()) fail("out", "got an empty name, expected a folder");
   std::error_code error;
   const fs::path whole = fs::absolute(folder_).lexically_normal();
   fs::path part;

@@ -226,6 +226,8 @@ void Session::save() {
   where.emplace_back("command", command_.all);
   where.emplace_back("corpus", data_.source);
   where.emplace_back("out", std::filesystem::absolute(out_.folder()).lexically_normal());
+  // They speak of an earlier checkpoint, perhaps of another run.
+  for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
   save_run(path("checkpoint.h5"), state_, configuration_, where);
   write_file(path("metrics.jsonl"), log_.json_lines());
   saved_at_ = trainer_.steps_done();
