@@ -40,7 +40,7 @@ std::string tag_faults(std::string_view page) {
       open.pop_back();
     }
   }
-  return open.empty() ? "" : "<" + std::string(open.back()) + "> stays open";
+  return open.empty() ? "" : fmt::format("<{}> stays open", open.back());
 }
 
 bool holds(const std::string& page, std::string_view text) {
