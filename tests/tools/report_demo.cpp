@@ -138,9 +138,6 @@ ReportLayer demo_layer(int64_t index, int64_t steps) {
     const auto at = static_cast<double>(step);
     layer.experts_curve.step.push_back(at);
     layer.experts_curve.value.push_back(experts);
-    layer.active_curve.step.push_back(at);
-    layer.active_curve.value.push_back(3.8 + 3.1 * std::exp(-at / 120) + 0.25 * random.uniform() +
-                                       (step > 280 ? 0.5 * std::exp(-(at - 280) / 400) : 0));
   }
   fill_routing(layer, random);
   layer.sparse = {0.612, 0.101};
@@ -172,6 +169,9 @@ ReportData demo_report(int64_t steps, int64_t layers) {
     const double noise = random.uniform() + random.uniform() - 1;
     data.train_loss.step.push_back(at);
     data.train_loss.value.push_back(loss_at(3000 * at / static_cast<double>(steps)) + 0.12 * noise);
+    data.active_curve.step.push_back(at);
+    data.active_curve.value.push_back(3.8 + 3.1 * std::exp(-at / 120) + 0.25 * random.uniform() +
+                                      (step > 280 ? 0.5 * std::exp(-(at - 280) / 400) : 0));
     if (step % std::max<int64_t>(1, steps / 12) != 0 || step == 0) continue;
     data.test_loss_curve.step.push_back(at);
     data.test_loss_curve.value.push_back(loss_at(3000 * at / static_cast<double>(steps)) + 0.03);

@@ -137,7 +137,8 @@ TEST_F(ReportTest, LongRunsStaySmall) {
 TEST_F(ReportTest, SeveralLayersHaveSectionsOfTheirOwn) {
   const std::string page = report_html(demo_report(300, 3));
   for (const std::string_view title :
-       {"Experts of layer 0", "Experts of layer 1", "Experts of layer 2", "<h2>Layers</h2>"}) {
+       {"Experts of layer 0", "Experts of layer 1", "Experts of layer 2", "<h2>Layers</h2>",
+        "<h3>Active experts</h3>"}) {
     EXPECT_TRUE(holds(page, title)) << title;
   }
   EXPECT_EQ(tag_faults(page), "");

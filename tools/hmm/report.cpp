@@ -37,7 +37,8 @@ std::string title_of(const ReportData& data) {
                        per_layer);
   }
   if (known(data.experts)) {
-    return fmt::format("A mixture of {} experts{}", experts_text(data.experts), per_layer);
+    return fmt::format("A mixture of {} expert{}{}", experts_text(data.experts),
+                       data.experts == 1 ? "" : "s", per_layer);
   }
   return "A mixture of experts";
 }
@@ -164,7 +165,9 @@ void write_layer_table(Markup& page, const ReportData& data) {
             {"Mean", number_text(mean_initial(data), 1), number_text(data.experts, 1),
              number_text(data.active_experts, 2), number_text(data.jsd.entity, 3),
              number_text(data.jsd.property, 3)});
-  page.close().close().close().close();
+  page.close().close().close();
+  write_active(page, data);
+  page.close();
 }
 
 // --- loss ---------------------------------------------------------------------------------------

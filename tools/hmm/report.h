@@ -73,7 +73,6 @@ struct ReportLayer {
   double experts = kUnknown;         // K at the end
   double active_experts = kUnknown;  // mean per token on the test set
   ReportCurve experts_curve;         // changes suffice
-  ReportCurve active_curve;          // per training step
   std::vector<ReportExpert> lineage;
   std::vector<ReportEvent> events;
   ReportRouting routing;
@@ -113,6 +112,7 @@ struct ReportData {
   ReportDivergence jsd;                                               // sparse, means over layers
 
   ReportCurve train_loss;
+  ReportCurve active_curve;     // per training step, mean over layers
   ReportCurve test_loss_curve;  // where the run was tested on the way
   std::vector<ReportLayer> layers;
   std::vector<std::pair<std::string, std::string>> configuration;

@@ -35,42 +35,6 @@ void write_growth(Markup& page, const ReportData& data, const ReportLayer& layer
   page.element("figcaption", {}, caption).close();
 }
 
-void write_active(Markup& page, const ReportData& data, const ReportLayer& layer) {
-  if (!any_known(layer.active_curve)) return;
-  const std::vector<Point> raw = points_of(layer.active_curve);
-  const auto [least, most] = std::minmax_element(
-      raw.begin(), raw.end(),
-      [](const Point& a, const Point& b) { return known(b.y) && (!known(a.y) || a.y < b.y); });
-  if (known(least->y) && least->y == most->y) {
-    page.element("p", {},
-                 fmt::format("Every token is given to {} experts.", number_text(least->y, 0)));
-    return;
-  }
-  const int64_t window = std::max<int64_t>(1, static_cast<int64_t>(raw.size()) / 100);
-  LinePlot plot;
-  plot.description = fmt::format("Layer {}: mean active experts a token over steps", layer.index);
-  plot.height = 210;
-  plot.x_title = "step";
-  plot.y_title = "Active experts k, mean over the batch's tokens";
-  plot.x_high = steps_of(data);
-  plot.y_from_zero = true;
-  plot.y_decimals = 2;
-  plot.bands = phase_band(data);
-  plot.curves.push_back({"", "c1", CurveStyle::kRaw, decimate_extremes(raw, kRawBuckets / 2)});
-  std::vector<Point> mean = decimate_means(smooth(raw, window), kLineBuckets);
-  const auto end =
-      std::find_if(mean.rbegin(), mean.rend(), [](const Point& point) { return known(point.y); });
-  plot.curves.push_back(
-      {"training  " + number_text(end->y, 2), "c1", CurveStyle::kLine, std::move(mean)});
-  if (known(layer.active_experts) && known(data.steps_done)) {
-    plot.curves.push_back({"test  " + number_text(layer.active_experts, 2),
-                           "c3",
-                           CurveStyle::kDots,
-                           {{data.steps_done, layer.active_experts}}});
-  }
-  page.element("h3", {}, "Active experts").open("figure").raw(line_plot(plot)).close();
-}
-
 void write_specialization(Markup& page, const ReportLayer& layer) {
   const std::array<std::pair<std::string_view, ReportDivergence>, 3> rows = {
       {{"Combine weights, labels equal", layer.sparse},
@@ -125,13 +89,51 @@ void write_events(Markup& page, const ReportLayer& layer) {
 
 }  // namespace
 
+void write_active(Markup& page, const ReportData& data) {
+  if (!any_known(data.active_curve)) return;
+  const std::vector<Point> raw = points_of(data.active_curve);
+  const auto [least, most] = std::minmax_element(
+      raw.begin(), raw.end(),
+      [](const Point& a, const Point& b) { return known(b.y) && (!known(a.y) || a.y < b.y); });
+  if (known(least->y) && least->y == most->y) {
+    page.element("p", {},
+                 fmt::format("Every token is given to {} experts.", number_text(least->y, 0)));
+    return;
+  }
+  const int64_t window = std::max<int64_t>(1, static_cast<int64_t>(raw.size()) / 100);
+  LinePlot plot;
+  plot.description = "Mean active experts a token over steps";
+  plot.height = 210;
+  plot.x_title = "step";
+  plot.y_title = data.layers.size() > 1
+                     ? "Active experts k, mean over the batch's tokens and the layers"
+                     : "Active experts k, mean over the batch's tokens";
+  plot.x_high = steps_of(data);
+  plot.y_from_zero = true;
+  plot.y_decimals = 2;
+  plot.bands = phase_band(data);
+  plot.curves.push_back({"", "c1", CurveStyle::kRaw, decimate_extremes(raw, kRawBuckets / 2)});
+  std::vector<Point> mean = decimate_means(smooth(raw, window), kLineBuckets);
+  const auto end =
+      std::find_if(mean.rbegin(), mean.rend(), [](const Point& point) { return known(point.y); });
+  plot.curves.push_back(
+      {"training  " + number_text(end->y, 2), "c1", CurveStyle::kLine, std::move(mean)});
+  if (known(data.active_experts) && known(data.steps_done)) {
+    plot.curves.push_back({"test  " + number_text(data.active_experts, 2),
+                           "c3",
+                           CurveStyle::kDots,
+                           {{data.steps_done, data.active_experts}}});
+  }
+  page.element("h3", {}, "Active experts").open("figure").raw(line_plot(plot)).close();
+}
+
 void write_layer(Markup& page, const ReportData& data, const ReportLayer& layer) {
   page.open("section");
   page.element("h2", {},
                data.layers.size() > 1 ? fmt::format("Experts of layer {}", layer.index)
                                       : std::string("Experts"));
   write_growth(page, data, layer);
-  write_active(page, data, layer);
+  if (data.layers.size() == 1) write_active(page, data);
   const std::string routing = routing_figure(layer);
   if (!routing.empty()) {
     page.element("h3", {}, "What each expert does").open("figure").raw(routing);

@@ -31,6 +31,9 @@ std::vector<Band> phase_band(const ReportData& data);
 void table_row(Markup& page, std::string_view css, std::initializer_list<std::string> cells);
 void table_head(Markup& page, std::initializer_list<std::string_view> names);
 
+// How many experts a token has over the steps; the mean over layers.
+void write_active(Markup& page, const ReportData& data);
+
 // The section of one layer.
 void write_layer(Markup& page, const ReportData& data, const ReportLayer& layer);
 

@@ -142,8 +142,7 @@ ReportData report_data(const RunResult& result) {
   for (size_t i = 0; i < result.evaluation.layers.size(); ++i) {
     data.layers.push_back(report_layer(result, i));
   }
-  // The steps' mean is over layers.
-  if (data.layers.size() == 1) data.layers[0].active_curve = curve(log.active_experts());
+  if (!data.layers.empty()) data.active_curve = curve(log.active_experts());
   for (const auto& [key, value] : result.configuration.members()) {
     if (value.is_null()) continue;
     data.configuration.emplace_back(key,
