@@ -166,10 +166,11 @@ struct H5Reader::State {
     int64_t product = 1;
     bool valid = std::ssize(sizes) <= Shape::kMaxRank;
     for (const int64_t size : sizes) {
-      valid = valid && size >= 0 && !__builtin_mul_overflow(product, size, &product);
+      valid = valid && size >= 0 && !__builtin_mul_overflow(product, size, &product) &&
+              product <= Shape::kMaxSize;
     }
     if (!valid) {
-      refuse(name, "got {} axes, expected at most {} and fewer than 2^63 elements", sizes.size(),
+      refuse(name, "got {} axes, expected at most {} and 2^59 elements", sizes.size(),
              Shape::kMaxRank);
     }
     return Shape(sizes);

@@ -11,8 +11,8 @@ Shape::Shape(std::span<const int64_t> sizes) {
   for (const int64_t size : sizes) {
     if (size < 0) fail("shape", "axis {}: got size {}, expected at least 0", rank_, size);
     sizes_[static_cast<size_t>(rank_++)] = size;
-    if (__builtin_mul_overflow(size_, size, &size_)) {
-      fail("shape", "got {}, expected fewer than 2^63 elements", to_string(*this));
+    if (__builtin_mul_overflow(size_, size, &size_) || size_ > kMaxSize) {
+      fail("shape", "got {}, expected at most 2^59 elements", to_string(*this));
     }
   }
 }

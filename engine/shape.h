@@ -12,10 +12,13 @@
 
 namespace offshoot {
 
-// At most kMaxRank axes, kept inline. Rank 0 is a scalar, of one element. Sizes are >= 0.
+// At most kMaxRank axes, kept inline. Rank 0 is a scalar, of one element. Sizes are >= 0. Whatever
+// makes a shape that cannot be throws Error.
 class Shape {
  public:
   static constexpr int kMaxRank = 6;
+  // Leaves room for the bytes of any dtype in 63 bits.
+  static constexpr int64_t kMaxSize = int64_t{1} << 59;
 
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
@@ -23,7 +26,7 @@ class Shape {
 
   int rank() const { return rank_; }
   bool empty() const { return rank_ == 0; }
-  // Number of elements. Throws Error when it does not fit 63 bits.
+  // Number of elements, at most kMaxSize.
   int64_t size() const { return size_; }
   int64_t operator[](int axis) const { return sizes_[static_cast<size_t>(axis)]; }
   int64_t last() const { return (*this)[rank_ - 1]; }

@@ -197,6 +197,11 @@ TEST(Growth, MemoryThatCannotBeHadChangesNothing) {
   }
 }
 
+TEST(Growth, AReserveBeyondAllAddressesIsAnError) {
+  // 2^64 bytes and a row: what is left of them in 64 bits could be had.
+  EXPECT_THROW(RowTensor("w", {1, 4}, DType::f64, (int64_t{1} << 59) + 1, NewRow::copy), Error);
+}
+
 TEST(Growth, RemovalGivesTheMemoryBackAndOldHandlesSaySo) {
   GrowthGroup group("experts", kRows);
   RowTensor large("large", {kRows, kPageFloats}, DType::f32, kReserve, NewRow::copy);

@@ -57,6 +57,7 @@ TEST(Shape, RefusesWhatCannotBe) {
   EXPECT_THROW((Shape{2, -1}), Error);
   EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1, 1}), Error);
   EXPECT_THROW((Shape{int64_t{1} << 32, int64_t{1} << 32}), Error);
+  EXPECT_THROW((Shape{int64_t{1} << 61}), Error);  // its bytes would be counted as 0
 }
 
 TEST(Tensor, MakesWhatItIsAskedFor) {
