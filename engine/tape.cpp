@@ -25,7 +25,10 @@ void add_elements(const Tensor& from, const GradSlot& slot) {
 
 void Tape::watch(const Tensor& leaf) {
   if (state_ == State::inference) return;
-  slots_.try_emplace(leaf.key(), Slot{leaf, {}, true});
+  const auto [place, is_new] = slots_.try_emplace(leaf.key(), Slot{leaf, {}, true});
+  if (!is_new && !place->second.is_leaf) {
+    fail("tape", "watch: got the output of an operation of this tape, expected a leaf");
+  }
 }
 
 const Tensor& Tape::watch(Parameter& parameter) {
@@ -45,17 +48,23 @@ bool Tape::begins_record(std::string_view op, std::span<const Tensor> inputs) co
   return wants_any(inputs);
 }
 
+void Tape::add_output(std::string_view op, const Tensor& out) {
+  if (!slots_.try_emplace(out.key(), Slot{out}).second) {
+    fail(op, "output: got a tensor that this tape knows already, expected a new one");
+  }
+}
+
 void Tape::record(std::string_view op, std::span<const Tensor> inputs, const Tensor& out,
                   Backward backward) {
   if (!begins_record(op, inputs)) return;
-  slots_.try_emplace(out.key(), Slot{out});
+  add_output(op, out);
   entries_.push_back({{}, out, std::move(backward), {}});
 }
 
 void Tape::record_many(std::string_view op, std::span<const Tensor> inputs,
                        std::span<const Tensor> outs, BackwardMany backward) {
   if (!begins_record(op, inputs)) return;
-  for (const Tensor& out : outs) slots_.try_emplace(out.key(), Slot{out});
+  for (const Tensor& out : outs) add_output(op, out);
   entries_.push_back({{outs.begin(), outs.end()}, {}, {}, std::move(backward)});
 }
 
@@ -117,7 +126,7 @@ void Tape::give(const Tensor& input, const Tensor& contribution) {
         contribution.shape() == input.shape() ? contribution : contribution.view(input.shape());
     return;
   }
-  add_elements(contribution, this->slot(input));
+  if (const GradSlot to = this->slot(input)) add_elements(contribution, to);
 }
 
 Tensor Tape::grad(const Tensor& leaf) const {

@@ -40,7 +40,8 @@ class Tape {
   Tape& operator=(Tape&&) = default;
 
   // Gradients are wanted for `leaf`, and for everything computed from it on this tape. They live as
-  // long as the tape: see grad().
+  // long as the tape: see grad(). Throws Error for what an operation of this tape has put out: that
+  // gradient is consumed by the walk.
   void watch(const Tensor& leaf);
 
   // The parameter's value, for use in operations; its gradient goes to the parameter. One that is
@@ -57,7 +58,8 @@ class Tape {
 
   // Called by an operation with its differentiable inputs (undefined ones are skipped) and its
   // output. `backward` holds exactly what it saved. Does nothing when no input is watched. Throws
-  // Error on a tape walked back.
+  // Error on a tape walked back, or when the tape knows the output already: an input itself cannot
+  // be one, a view of it can.
   void record(std::string_view op, std::span<const Tensor> inputs, const Tensor& out,
               Backward backward);
   void record(std::string_view op, std::initializer_list<Tensor> inputs, const Tensor& out,
@@ -109,6 +111,7 @@ class Tape {
 
   explicit Tape(State state) : state_(state) {}
   bool begins_record(std::string_view op, std::span<const Tensor> inputs) const;
+  void add_output(std::string_view op, const Tensor& out);
   void run(Entry& entry);
   Tensor take_grad(const Tensor& out);
 

@@ -95,6 +95,28 @@ TEST(Tape, ASecondBackwardIsAnError) {
   EXPECT_THROW(scaled(tape, x, 2.0), Error);
 }
 
+TEST(Tape, RefusesAnOutputItKnowsAlready) {
+  const Tensor x = Tensor::from<double>({1}, {1.0});
+  Tape tape;
+  tape.watch(x);
+  tape.watch(x);  // the same leaf twice is fine
+  EXPECT_EQ(message([&] { tape.record("same", {x}, x, [](Tape&, const Tensor&) {}); }),
+            "[same] output: got a tensor that this tape knows already, expected a new one");
+  const Tensor y = scaled(tape, x, 2.0);
+  EXPECT_EQ(message([&] { tape.watch(y); }),
+            "[tape] watch: got the output of an operation of this tape, expected a leaf");
+}
+
+TEST(Tape, WhatIsFrozenBeforeTheWalkGetsNothing) {
+  Parameter parameter("w", Tensor::from<double>({1}, {2.0}));
+  Tape tape;
+  const Tensor& w = tape.watch(parameter);
+  const Tensor y = w.clone();
+  tape.record("copy", {w}, y, [w](Tape& walk, const Tensor& dout) { walk.give(w, dout); });
+  parameter.set_trainable(false);
+  EXPECT_NO_THROW(tape.backward(y));
+}
+
 TEST(Tape, OneOpenedBeforeAGrowthDoesNotRunAfterIt) {
   GrowthGroup group("experts", 2);
   Parameter weight("w", Tensor::from<double>({2, 1}, {1.0, 2.0}), group);
