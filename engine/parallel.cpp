@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -114,7 +115,15 @@ class Pool {
     // Spinning threads that outnumber the processors only keep the others from running.
     spins_ = threads <= available_processors() ? kSpins : 0;
     unclaimed_.store(0);
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      const size_t started = workers_.size() + 1;
+      stop();
+      unclaimed_.store(0);
+      threads_.store(1);
+      fail("parallel", "threads: got {}, expected {}: {}", started, threads, error.what());
+    }
     threads_.store(threads);
   }
 

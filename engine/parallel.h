@@ -15,7 +15,8 @@ namespace offshoot {
 // of processors this process may run on.
 int num_threads();
 
-// Throws Error when count < 1. Not from inside a loop.
+// Throws Error when count < 1, or when the system has no such threads: loops then run on the caller
+// alone. Not from inside a loop.
 void set_num_threads(int count);
 
 namespace detail {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/child.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -136,6 +137,26 @@ TEST(Parallel, RefusesBadThreadCounts) {
   EXPECT_THROW(set_num_threads(0), Error);
   set_num_threads(2);
   EXPECT_THROW(parallel_tasks(2, [](int64_t) { set_num_threads(3); }), Error);
+}
+
+TEST(Parallel, ThreadsThatCannotBeHadAreAnError) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers do not live with so little address space";
+#endif
+  set_num_threads(1);  // a forked process has no others
+  const ChildEnd end = run_in_child({std::chrono::seconds(10), int64_t{100} << 20}, [] {
+    std::string text;
+    try {
+      set_num_threads(1000);
+    } catch (const Error& error) {
+      text = error.what();
+    }
+    std::atomic<int64_t> sum{0};
+    parallel_for(100, 1, [&](int64_t first, int64_t last) { sum += last - first; });
+    return fmt::format("{} threads, {} of 100; {}", num_threads(), sum.load(), text);
+  });
+  EXPECT_EQ(end.kind, ChildEnd::Kind::returned);
+  EXPECT_EQ(end.text.substr(0, 42), "1 threads, 100 of 100; [parallel] threads:") << end.text;
 }
 
 }  // namespace
