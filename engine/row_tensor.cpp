@@ -135,6 +135,7 @@ GradientRows::GradientRows(const RowTensor& value, GradientSplit split)
                 value.reserve_rows(), NewRow::copy),
       value_(value) {
   set_split(split);
+  num_threads();  // starts the threads, which can fail, before commit() needs them
 }
 
 void GradientRows::set_split(GradientSplit split) {

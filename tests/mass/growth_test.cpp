@@ -3,6 +3,7 @@
 
 #include "engine/error.h"
 #include "engine/growable_buffer.h"
+#include "tests/mass/failing_new.h"
 #include "tests/mass/growing_model.h"
 
 namespace offshoot {
@@ -132,6 +133,38 @@ TEST_P(FailedGrowth, OfAnAllocationLeavesEveryBit) {
   undisturbed.layer().group().duplicate(3);
   for (GrowingModel* each : {&model, &undisturbed}) each->train(3);
   EXPECT_EQ(differences(model.bits(), undisturbed.bits()), Names{});
+}
+
+// The small allocations of every member and of the transaction itself.
+TEST_P(FailedGrowth, OfAnyNewLeavesEveryBit) {
+  GrowingModel model({.experts = kFullPages, .reserve = GetParam()});
+  model.train(1);
+  GrowthGroup& group = model.layer().group();
+  const RowInit init = [](std::string_view, const Tensor&) {};
+  for (const std::function<void()>& edit : std::vector<std::function<void()>>{
+           [&] {
+             group.duplicate(3, {7, "test", {{"p_value", 0.5}}});
+           },
+           [&] { group.append(2, init); }, [&] { group.remove(3); }}) {
+    const Bits before = model.bits();
+    const int64_t bytes = storage_stats().growable_bytes, next_id = group.next_id();
+    const size_t lines = group.log().size();
+    int64_t failures = 0;
+    for (bool done = false; !done; failures += !done) {
+      try {
+        const testing::FailingNew failing(failures);
+        edit();
+        done = true;
+      } catch (const std::bad_alloc&) {
+      }
+      if (done) break;
+      ASSERT_EQ(storage_stats().growable_bytes, bytes) << "allocation " << failures;
+      ASSERT_EQ(group.next_id(), next_id);
+      ASSERT_EQ(group.log().size(), lines);
+      ASSERT_EQ(differences(model.bits(), before), Names{}) << "allocation " << failures;
+    }
+    EXPECT_GT(failures, 20);
+  }
 }
 
 TEST_P(FailedGrowth, OfAMemberLeavesEveryBit) {
