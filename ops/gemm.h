@@ -1,8 +1,7 @@
 // Matrix products on raw pointers: c = a b, or c += a b, with a [M, K], b [K, N], c [M, N] and c
 // row-major with `ldc` elements from row to row. T is float or double.
 //
-// Sums       c[i,j] is summed over k in order, in chains of 48 multiply-adds that are added up:
-// the
+// Sums       c[i,j] is summed over k in order, in chains of 48 multiply-adds that are added up: the
 //            same bits for any number of threads and any cut into rows. Large float products go to
 //            oneDNN by blocks of rows, one a thread: the same bits for a given number of threads.
 //            An overwritten c is not read; NaN and infinity propagate as in plain loops.

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
-#include <utility>
+#include <memory>
 
 #include "engine/parallel.h"
+#include "engine/storage.h"
 #include "ops/gemm.h"
 #include "ops/gemm_kernel.h"
 
@@ -18,39 +18,13 @@ inline constexpr int64_t kFarApartBytes = 1024;
 // Elements worth packing by another thread.
 inline constexpr int64_t kGrainPacking = 32'768;
 
-// Grows and never shrinks; contents are lost when it grows.
-template <class T>
-class Scratch {
- public:
-  Scratch() = default;
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { ::operator delete(data_, kAlignment); }
-
-  T* at_least(int64_t count) {
-    if (count > capacity_) {
-      ::operator delete(std::exchange(data_, nullptr), kAlignment);
-      capacity_ = 0;
-      data_ = static_cast<T*>(::operator new(static_cast<size_t>(count) * sizeof(T), kAlignment));
-      capacity_ = count;
-    }
-    return data_;
-  }
-
- private:
-  static constexpr std::align_val_t kAlignment{64};
-  T* data_ = nullptr;
-  int64_t capacity_ = 0;
-};
-
 template <class T>
 bool rows_far_apart(MatrixView<T> matrix) {
   return matrix.row_stride * static_cast<int64_t>(sizeof(T)) > kFarApartBytes;
 }
 
 // The columns of b [K, N] in panels of kPanel, each row by row. Panels that are not good to read in
-// place are copied, the last one filled up with zeros. The copies live in the constructing thread's
-// scratch until it makes other panels.
+// place are copied, the last one filled up with zeros.
 template <class T>
 class Panels {
  public:
@@ -59,8 +33,9 @@ class Panels {
       first_packed_ = N % kLanes<T> == 0 ? count() : N / kPanel<T>;
     }
     if (first_packed_ == count()) return;
-    thread_local Scratch<T> scratch;
-    packed_ = scratch.at_least((count() - first_packed_) * panel_size());
+    const int64_t elements = (count() - first_packed_) * panel_size();
+    scratch_ = pooled_storage(elements * static_cast<int64_t>(sizeof(T)));
+    packed_ = reinterpret_cast<T*>(scratch_->data());
     const int64_t grain = std::max<int64_t>(1, kGrainPacking / std::max<int64_t>(1, panel_size()));
     parallel_for(count() - first_packed_, grain, [&](int64_t first, int64_t last) {
       pack(first_packed_ + first, first_packed_ + last);
@@ -128,7 +103,8 @@ class Panels {
   int64_t N_, K_;
   MatrixView<T> b_;
   int64_t first_packed_ = 0;
-  T* packed_ = nullptr;
+  std::shared_ptr<Storage> scratch_;
+  T* packed_ = nullptr;  // in scratch_
 };
 
 }  // namespace offshoot::gemm_kernel

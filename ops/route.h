@@ -51,9 +51,8 @@ struct Routing {
 // Shapes   probs [N, E], N >= 0, E >= 1: probabilities, or other scores >= 0.
 // Saved    probs and the routing. Backward adds into dprobs; the choice of the set has no gradient.
 // Repeat   the same bits for any thread count.
-// Throws   Error when k is not in [1, E], p not in (0, 1], a score is negative or not finite, or
-// all
-//          scores of a token are 0.
+// Throws   Error when k is not in [1, E], p not in (0, 1], a score is negative or not finite, or a
+//          token's scores are all 0.
 Routing route(Tape& tape, const Tensor& probs, const RouteOptions& options);
 
 // `logits` [N, E] with -infinity in `columns`, whose gradient is 0: experts that must not be

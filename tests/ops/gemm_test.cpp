@@ -10,6 +10,7 @@
 
 #include "engine/parallel.h"
 #include "engine/random.h"
+#include "engine/storage.h"
 
 namespace offshoot {
 namespace {
@@ -62,12 +63,12 @@ void expect_near(const std::vector<T>& got, const std::vector<T>& expected, int6
 }
 
 template <class T>
-class GemmTest : public testing::Test {
+class GemmTest : public ::testing::Test {
  protected:
   void TearDown() override { set_num_threads(threads_); }
   int threads_ = num_threads();
 };
-using Floats = testing::Types<float, double>;
+using Floats = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(GemmTest, Floats);
 
 TYPED_TEST(GemmTest, MatchesReference) {
@@ -144,6 +145,16 @@ TYPED_TEST(GemmTest, FinishSeesEachCompleteRowOnce) {
                          });
     EXPECT_EQ(c, expected);
   }
+}
+
+TEST(Gemm, ScratchIsPooledMemoryForAsLongAsItRuns) {
+  Product<double> p(false, true, 7, 40, 300);
+  const int64_t before = storage_stats().pooled_bytes_in_use;
+  int64_t during = 0;
+  gemm_then<double>(p.M, p.N, p.K, p.a, p.b, p.c_values.data(), p.ldc, true,
+                    [&](int64_t, int64_t) { during = storage_stats().pooled_bytes_in_use; });
+  EXPECT_GE(during, before + 40 * 300 * int64_t{sizeof(double)});
+  EXPECT_EQ(storage_stats().pooled_bytes_in_use, before);
 }
 
 }  // namespace
