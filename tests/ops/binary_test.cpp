@@ -134,6 +134,8 @@ TEST(Where, GradientsMatchCentralDifferences) {
   EXPECT_LT(testing::gradient_error({"same", {{7, 5}, {7, 5}}, run({7, 5})}), 1e-6);
   EXPECT_LT(testing::gradient_error({"row", {{7, 5}, {5}}, run({7, 1})}), 1e-6);
   EXPECT_LT(testing::gradient_error({"wide", {{5}, {}}, run({3, 7, 5})}), 1e-6);
+  EXPECT_LT(testing::gradient_error({"one", {{1}, {1}}, run({1})}), 1e-6);
+  EXPECT_LT(testing::gradient_error({"long", {{130, 131}, {131}}, run({130, 131})}), 1e-6);
 }
 
 TEST(Where, MatchesGoldenValues) {

@@ -37,9 +37,25 @@ TEST(Layout, GradientsMatchCentralDifferences) {
   expect_gradient("reshape", {{3, 4}}, [](Tape& tape, const Inputs& in) {
     return reshape(tape, in[0], {2, 6});
   });
-  expect_gradient("long", {{130, 131}}, [](Tape& tape, const Inputs& in) {
-    return transpose(tape, slice(tape, in[0], 0, 3, 127), 0, 1);
-  });
+}
+
+TEST(Layout, GradientsOfOneElementAndOfLongRuns) {
+  for (const Shape& shape : {Shape{1, 1}, {131, 257}}) {
+    expect_gradient("slice", {shape}, [](Tape& tape, const Inputs& in) {
+      return slice(tape, in[0], 0, in[0].dim(0) / 3, in[0].dim(0) / 2 + 1);
+    });
+    expect_gradient("transpose", {shape},
+                    [](Tape& tape, const Inputs& in) { return transpose(tape, in[0], 0, 1); });
+    expect_gradient("reshape", {shape}, [](Tape& tape, const Inputs& in) {
+      return reshape(tape, in[0], {in[0].dim(1), in[0].dim(0)});
+    });
+    for (const int64_t axis : {0, 1}) {
+      expect_gradient("concat", {shape, shape},
+                      [=](Tape& tape, const Inputs& in) { return concat(tape, in, axis); });
+      expect_gradient("stack", {shape, shape},
+                      [=](Tape& tape, const Inputs& in) { return stack(tape, in, axis); });
+    }
+  }
 }
 
 TEST(Layout, PartsOfOneTensorAddUp) {
@@ -108,7 +124,7 @@ Tensor index_of(std::initializer_list<int64_t> values) {
 
 TEST(Rows, GradientsMatchCentralDifferences) {
   const Tensor index = index_of({2, 0, 2, 4, 2});
-  for (const Shape& row : {Shape{5}, {5, 1}, {5, 7}, {5, 3, 19}}) {
+  for (const Shape& row : {Shape{5}, {5, 1}, {5, 7}, {5, 3, 19}, {5, 20011}}) {
     expect_gradient("gather", {row},
                     [=](Tape& tape, const Inputs& in) { return gather_rows(tape, in[0], index); });
     expect_gradient("scatter", {row}, [=](Tape& tape, const Inputs& in) {
