@@ -29,6 +29,8 @@ constexpr int64_t kSmallestRequest = 64 << 20;
 // Memory never touched is used only until this many times the peak has been touched.
 constexpr int64_t kTouchedPart = 2;
 
+constexpr int64_t kSmallestReserve = int64_t{64} << 20;
+
 int64_t page_bytes() {
   static const int64_t bytes = sysconf(_SC_PAGESIZE);
   return bytes;
@@ -102,13 +104,17 @@ class Pool {
   }
 
  private:
-  // Address space for all of the machine's memory; pages come as they are asked for.
-  Pool() {
-    reserved_bytes_ = sysconf(_SC_PHYS_PAGES) * page_bytes();
-    void* address = mmap(nullptr, static_cast<size_t>(reserved_bytes_), PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Address space for all of the machine's memory, or as much of it as a limit leaves; pages come
+  // as they are asked for.
+  Pool() : reserved_bytes_(sysconf(_SC_PHYS_PAGES) * page_bytes()) {
+    void* address = MAP_FAILED;
+    for (; reserved_bytes_ >= kSmallestReserve; reserved_bytes_ /= 2) {
+      address = mmap(nullptr, static_cast<size_t>(reserved_bytes_), PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (address != MAP_FAILED) break;
+    }
     if (address == MAP_FAILED) {
-      fail("storage", "cannot reserve {} bytes of address space", reserved_bytes_);
+      fail("storage", "cannot reserve {} bytes of address space", kSmallestReserve);
     }
     begin_ = static_cast<std::byte*>(address);
   }
