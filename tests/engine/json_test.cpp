@@ -1,6 +1,7 @@
 #include "engine/json.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstdio>
@@ -137,7 +138,7 @@ TEST(Json, TakesVectors) {
 }
 
 TEST(Json, ReadsFiles) {
-  std::string path = testing::TempDir() + "offshoot_json_test.json";
+  std::string path = testing::TempDir() + "offshoot_json_test_" + std::to_string(getpid());
   std::ofstream(path) << "{\"steps\": 5}";
   EXPECT_EQ(Json::read_file(path).get<int64_t>("steps"), 5);
   std::ofstream(path) << "{";

@@ -1,6 +1,8 @@
 #include "tools/support/options.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -65,7 +67,8 @@ class ConfigFile {
  public:
   explicit ConfigFile(std::string_view text) { std::ofstream(path) << text; }
   ~ConfigFile() { std::remove(path.c_str()); }
-  std::string path = testing::TempDir() + "offshoot_options_test.json";
+  // Tests run side by side, each in a process of its own.
+  std::string path = testing::TempDir() + fmt::format("offshoot_options_test_{}.json", getpid());
 };
 
 TEST(Options, KeepsDefaults) {

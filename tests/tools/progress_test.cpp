@@ -110,7 +110,7 @@ TEST(Terminal, IsPlainOnAPipe) {
 
 TEST(Terminal, ColoursATerminalUnlessAskedNotTo) {
   int master = posix_openpt(O_RDWR | O_NOCTTY);
-  ASSERT_GE(master, 0);
+  if (master < 0) GTEST_SKIP() << "needs a pseudo-terminal: /dev/ptmx cannot be opened";
   ASSERT_EQ(grantpt(master), 0);
   ASSERT_EQ(unlockpt(master), 0);
   std::FILE* stream = std::fopen(ptsname(master), "w");
