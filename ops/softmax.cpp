@@ -105,30 +105,37 @@ void log_softmax_backward(const Tensor& out, const Tensor& dout, const GradSlot&
   });
 }
 
-}  // namespace
-
-Tensor softmax(Tape& tape, const Tensor& x) {
-  check_float(kSoftmax, "x", x);
-  check_rows(kSoftmax, "x", x);
+// Checks x, calls forward(T{}, out), and records backward(T{}, out, dout, dx); both need out only.
+template <class Forward, class Backward>
+Tensor recorded(Tape& tape, std::string_view op, const Tensor& x, Forward forward,
+                Backward backward) {
+  check_float(op, "x", x);
+  check_rows(op, "x", x);
   const Tensor out(x.shape(), x.dtype());
-  dispatch_float(kSoftmax, x.dtype(), [&]<class T>(T) { softmax_forward<T>(x, out); });
-  tape.record(kSoftmax, {x}, out, [x, out](Tape& walk, const Tensor& dout) {
-    dispatch_float(kSoftmax, x.dtype(),
-                   [&]<class T>(T) { softmax_backward<T>(out, dout, walk.slot(x)); });
+  dispatch_float(op, x.dtype(), [&]<class T>(T type) { forward(type, out); });
+  tape.record(op, {x}, out, [op, x, out, backward](Tape& walk, const Tensor& dout) {
+    dispatch_float(op, x.dtype(),
+                   [&]<class T>(T type) { backward(type, out, dout, walk.slot(x)); });
   });
   return out;
 }
 
+}  // namespace
+
+Tensor softmax(Tape& tape, const Tensor& x) {
+  return recorded(
+      tape, kSoftmax, x, [&]<class T>(T, const Tensor& out) { softmax_forward<T>(x, out); },
+      []<class T>(T, const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+        softmax_backward<T>(out, dout, dx);
+      });
+}
+
 Tensor log_softmax(Tape& tape, const Tensor& x) {
-  check_float(kLogSoftmax, "x", x);
-  check_rows(kLogSoftmax, "x", x);
-  const Tensor out(x.shape(), x.dtype());
-  dispatch_float(kLogSoftmax, x.dtype(), [&]<class T>(T) { log_softmax_forward<T>(x, out); });
-  tape.record(kLogSoftmax, {x}, out, [x, out](Tape& walk, const Tensor& dout) {
-    dispatch_float(kLogSoftmax, x.dtype(),
-                   [&]<class T>(T) { log_softmax_backward<T>(out, dout, walk.slot(x)); });
-  });
-  return out;
+  return recorded(
+      tape, kLogSoftmax, x, [&]<class T>(T, const Tensor& out) { log_softmax_forward<T>(x, out); },
+      []<class T>(T, const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+        log_softmax_backward<T>(out, dout, dx);
+      });
 }
 
 }  // namespace offshoot
