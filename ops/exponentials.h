@@ -17,21 +17,9 @@ namespace offshoot {
 // exp(x) for x <= 0, or little above: vexp without what only large results need. Relative error in
 // float 1.2e-7; what would be smaller than the smallest normal number is 0. NaN stays NaN.
 [[gnu::always_inline]] inline float vexp_nonpositive(float x) {
-  // As vexp, step by step. At the clamp the exponent's field below becomes 0, and so the result.
-  x = x < -88.0f ? -88.0f : x;
-  constexpr float kRound = 12582912.0f;
-  const float shifted = x * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound);
-  return p * std::bit_cast<float>((exponent + 127u) << 23);
+  // At the clamp the exponent's field below becomes 0, and so the result.
+  const auto [mantissa, exponent] = exp_parts(x < -88.0f ? -88.0f : x);
+  return mantissa * std::bit_cast<float>((exponent + 127u) << 23);
 }
 [[gnu::always_inline]] inline double vexp_nonpositive(double x) { return vexp(x); }
 

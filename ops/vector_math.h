@@ -17,12 +17,14 @@
 
 namespace offshoot {
 
-[[gnu::always_inline]] inline float vexp(float x) {
-  // exp(x) = 2^n exp(r), |r| <= ln(2) / 2. Beyond the clamp the result is infinite or rounds to 0.
-  // NaN passes through both comparisons.
-  x = x < -104.0f ? -104.0f : x;
-  x = x > 89.0f ? 89.0f : x;
-  // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
+// exp(x) = 2^exponent mantissa, for x in [-104, 89]. NaN passes through the mantissa.
+struct ExpParts {
+  float mantissa;
+  uint32_t exponent;  // two's complement
+};
+[[gnu::always_inline]] inline ExpParts exp_parts(float x) {
+  // exp(x) = 2^n exp(r), |r| <= ln(2) / 2. Adding 1.5 * 2^23 leaves the nearest integer in the low
+  // bits.
   constexpr float kRound = 12582912.0f;
   const float shifted = x * 1.44269504f + kRound;
   const float n = shifted - kRound;
@@ -36,12 +38,19 @@ namespace offshoot {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
+  return {p, std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound)};
+}
+
+[[gnu::always_inline]] inline float vexp(float x) {
+  // Beyond the clamp the result is infinite or rounds to 0. NaN passes through both comparisons.
+  x = x < -104.0f ? -104.0f : x;
+  x = x > 89.0f ? 89.0f : x;
+  const auto [mantissa, exponent] = exp_parts(x);
   // 2^n in two factors: n reaches beyond the exponents of one float on either side.
-  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound);
   const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(exponent) >> 1);
   const float scale = std::bit_cast<float>((half + 127u) << 23);
   const float scale_rest = std::bit_cast<float>((exponent - half + 127u) << 23);
-  return p * scale * scale_rest;
+  return mantissa * scale * scale_rest;
 }
 
 [[gnu::always_inline]] inline float vlog(float x) {
