@@ -1,0 +1,71 @@
+// The devices of this machine, and the one stream of each.
+//
+// All work of a device goes through its stream, so what is issued first is done first, and memory
+// given back by one launch's owner may be handed to the next without waiting.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cuda/stream.h"
+
+struct CUevent_st;
+
+namespace offshoot::cuda {
+
+// 0 where there is no driver or no device. The answer is that of the first call.
+int device_count() noexcept;
+// CUDA's words on why device_count() is 0; "" where it is not.
+std::string why_no_device();
+
+struct DeviceProperties {
+  std::string name;
+  int major;  // compute capability
+  int minor;
+  int multiprocessors;
+  int64_t memory_bytes;
+};
+
+// Throws Error when there is no such device, or when it is older than compute capability 8.0.
+const DeviceProperties& properties(int device);
+
+// Makes `device` the calling thread's current one and returns its stream, which lives until the
+// program ends. Throws Error as properties() does.
+Stream use(int device);
+
+// Waits until all work given to the device so far is done.
+void synchronize(int device);
+
+struct Stats {
+  // How often the host waited for a device. Never in a training step.
+  int64_t synchronizations;
+};
+Stats stats();
+
+// A point in a device's stream.
+class Event {
+ public:
+  explicit Event(int device);
+  ~Event();
+  Event(Event&& other) noexcept;
+  Event& operator=(Event&& other) noexcept;
+
+  // The point is now: after all work given to the device so far.
+  void record();
+  // Has the device got there? True before the first record().
+  bool done() const;
+  // Waits for it. Counted as a synchronization where it was not done.
+  void wait() const;
+
+ private:
+  int device_;
+  CUevent_st* event_ = nullptr;
+};
+
+namespace detail {
+void count_synchronization();
+// Throws Error when the calling thread captures a graph: `what` cannot be part of one.
+void refuse_capture(const char* what);
+}  // namespace detail
+
+}  // namespace offshoot::cuda
