@@ -55,11 +55,13 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
 
 namespace offshoot::cuda {
 
-// A grid's x size. Kernels that could need more blocks loop.
-inline constexpr int64_t kMaxBlocks = 2147483647;
-
 inline unsigned blocks_for(int64_t count, int64_t per_block) {
   return static_cast<unsigned>((count + per_block - 1) / per_block);
+}
+
+// Threads of a block that works on one row: whole warps, no more than the row has use for.
+inline unsigned row_threads(int64_t columns, int64_t most) {
+  return static_cast<unsigned>(columns < most ? (columns + 31) / 32 * 32 : most);
 }
 
 }  // namespace offshoot::cuda

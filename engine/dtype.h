@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "cuda/bfloat16.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -62,6 +63,10 @@ template <>
 struct DTypeOf<int64_t> {
   static constexpr DType value = DType::i64;
 };
+template <>
+struct DTypeOf<bfloat16> {
+  static constexpr DType value = DType::bf16;
+};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 
@@ -71,6 +76,14 @@ decltype(auto) dispatch_float(std::string_view where, DType dtype, F&& f) {
   if (dtype == DType::f32) return f(float{});
   if (dtype == DType::f64) return f(double{});
   fail(where, "dtype: got {}, expected f32 or f64", to_string(dtype));
+}
+
+// The same for what CUDA computes with: f32 and bf16.
+template <class F>
+decltype(auto) dispatch_cuda(std::string_view where, DType dtype, F&& f) {
+  if (dtype == DType::f32) return f(float{});
+  if (dtype == DType::bf16) return f(bfloat16{});
+  fail(where, "dtype: got {} on a CUDA device, expected f32 or bf16", to_string(dtype));
 }
 
 }  // namespace offshoot

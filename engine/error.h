@@ -4,17 +4,12 @@
 
 #include <fmt/core.h>
 
-#include <stdexcept>
 #include <string_view>
 #include <utility>
 
-namespace offshoot {
+#include "cuda/error.h"
 
-// Its text reads "[where] what: got A, expected B".
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace offshoot {
 
 template <class... Args>
 [[noreturn]] void fail(std::string_view where, fmt::format_string<Args...> text, Args&&... args) {

@@ -1,13 +1,11 @@
 #include "engine/growable_buffer.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "cuda/memory.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -21,74 +19,46 @@ bool injected_failure() {
   return left == 0;
 }
 
-int64_t page_bytes() {
-  static const int64_t bytes = sysconf(_SC_PAGESIZE);
-  return bytes;
-}
-
-int64_t round_up_to_page(int64_t bytes) {
-  return (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
-}
-
-// Gives every page of the range memory. Returns 0 or an errno.
-int populate(std::byte* first, size_t bytes) {
-  if (madvise(first, bytes, MADV_POPULATE_WRITE) == 0) return 0;
-  if (errno != EINVAL) return errno;
-  for (size_t offset = 0; offset < bytes; offset += static_cast<size_t>(page_bytes())) {
-    first[offset] = std::byte{0};  // kernels before 5.14
+std::unique_ptr<AddressSpace> reserve(const std::string& name, int64_t bytes, Device device) {
+  if (bytes < 1) fail(name, "reserve: got {} bytes, expected at least 1", bytes);
+  try {
+    return reserve_addresses(bytes, device, Backing::at_commit);
+  } catch (const Error& error) {
+    fail(name, "{}", error.what());
   }
-  return 0;
 }
 
 }  // namespace
 
-GrowableBuffer::GrowableBuffer(std::string name, int64_t reserve_bytes)
-    : name_(std::move(name)), reserved_bytes_(round_up_to_page(reserve_bytes)) {
-  if (reserve_bytes < 1) fail(name_, "reserve: got {} bytes, expected at least 1", reserve_bytes);
-  void* address = mmap(nullptr, static_cast<size_t>(reserved_bytes_), PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) {
-    fail(name_, "cannot reserve {} bytes of address space: {}", reserved_bytes_, strerror(errno));
-  }
-  // One huge page would charge a small expert 2 MiB.
-  madvise(address, static_cast<size_t>(reserved_bytes_), MADV_NOHUGEPAGE);
-  data_ = static_cast<std::byte*>(address);
+GrowableBuffer::GrowableBuffer(std::string name, int64_t reserve_bytes, Device device)
+    : Storage(device), name_(std::move(name)), space_(reserve(name_, reserve_bytes, device)) {
+  data_ = space_->data();
 }
 
-GrowableBuffer::~GrowableBuffer() {
-  detail::count_growable_release(committed_bytes_);
-  munmap(data_, static_cast<size_t>(reserved_bytes_));
-}
+GrowableBuffer::~GrowableBuffer() { detail::count_growable_release(committed_bytes(), device()); }
 
 void GrowableBuffer::commit(int64_t bytes) {
-  const int64_t wanted_bytes = round_up_to_page(bytes);
-  if (wanted_bytes <= committed_bytes_) return;
-  if (wanted_bytes > reserved_bytes_) {
+  const int64_t before = committed_bytes();
+  if (bytes <= before) return;
+  if (bytes > reserved_bytes()) {
     fail(name_, "growth beyond the reserve: got {} bytes, expected at most {}", bytes,
-         reserved_bytes_);
+         reserved_bytes());
   }
-  std::byte* first_new = data_ + committed_bytes_;
-  const auto new_bytes = static_cast<size_t>(wanted_bytes - committed_bytes_);
-  int cause = injected_failure() ? ENOMEM : 0;
-  if (cause == 0 && mprotect(first_new, new_bytes, PROT_READ | PROT_WRITE) != 0) cause = errno;
-  if (cause == 0) cause = populate(first_new, new_bytes);
-  if (cause != 0) {
-    madvise(first_new, new_bytes, MADV_DONTNEED);
-    mprotect(first_new, new_bytes, PROT_NONE);
-    fail(name_, "cannot commit {} more bytes: {}", new_bytes, strerror(cause));
+  const std::string cause = injected_failure() ? strerror(ENOMEM) : space_->commit(bytes);
+  if (!cause.empty()) {
+    fail(name_, "cannot commit {} more bytes: {}", space_->granules(bytes) - before, cause);
   }
-  detail::count_growable_commit(wanted_bytes - committed_bytes_);
-  committed_bytes_ = wanted_bytes;
+  const int64_t added = committed_bytes() - before;
+  if constexpr (kHasCuda) {
+    if (device().is_cuda()) cuda::fill_bytes(data() + before, 0, added, device().index);
+  }
+  detail::count_growable_commit(added, device());
 }
 
 void GrowableBuffer::release_beyond(int64_t bytes) noexcept {
-  const int64_t kept_bytes = round_up_to_page(bytes);
-  if (kept_bytes >= committed_bytes_) return;
-  const int64_t freed_bytes = committed_bytes_ - kept_bytes;
-  madvise(data_ + kept_bytes, static_cast<size_t>(freed_bytes), MADV_DONTNEED);
-  mprotect(data_ + kept_bytes, static_cast<size_t>(freed_bytes), PROT_NONE);
-  detail::count_growable_release(freed_bytes);
-  committed_bytes_ = kept_bytes;
+  const int64_t before = committed_bytes();
+  space_->release_beyond(bytes);
+  detail::count_growable_release(before - committed_bytes(), device());
 }
 
 namespace testing {

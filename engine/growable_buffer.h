@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "engine/address_space.h"
 #include "engine/storage.h"
 
 namespace offshoot {
@@ -12,17 +14,17 @@ namespace offshoot {
 // copies nothing, pointers into the buffer stay valid, and the price of a new row is that row.
 //
 // Invariants  bytes() <= committed_bytes() <= reserved_bytes(), the latter two multiples of the
-//             page size; every committed page is backed, so a lack of memory that the system
+//             page size (CUDA: of its granule, 2 MiB); every committed page is backed, so a lack of memory that the system
 //             reports is an Error of commit() and no later SIGBUS. (A container's memory limit
 //             kills; nobody reports that one.)
 class GrowableBuffer final : public Storage {
  public:
   // Throws Error when reserve_bytes < 1 or the address space cannot be had. Commits nothing.
-  GrowableBuffer(std::string name, int64_t reserve_bytes);
+  GrowableBuffer(std::string name, int64_t reserve_bytes, Device device = {});
   ~GrowableBuffer() override;
 
-  int64_t committed_bytes() const { return committed_bytes_; }
-  int64_t reserved_bytes() const { return reserved_bytes_; }
+  int64_t committed_bytes() const { return space_->committed_bytes(); }
+  int64_t reserved_bytes() const { return space_->reserved_bytes(); }
 
   // At least `bytes` are backed afterwards; new pages are zero. bytes() does not change: what was
   // committed stays invisible to tensors until expose(). Throws Error when the reserve or the
@@ -32,13 +34,13 @@ class GrowableBuffer final : public Storage {
   // Tensors may touch the first `bytes`, which are committed.
   void expose(int64_t bytes) noexcept { bytes_ = bytes; }
 
-  // At most `bytes`, rounded up to a page, stay committed. Pages that go lose their contents.
+  // At most `bytes`, rounded up to a page, stay committed (CUDA: or to what was committed at once).
+  // Pages that go lose their contents.
   void release_beyond(int64_t bytes) noexcept;
 
  private:
   std::string name_;
-  int64_t committed_bytes_ = 0;
-  int64_t reserved_bytes_ = 0;
+  std::unique_ptr<AddressSpace> space_;
 };
 
 namespace testing {

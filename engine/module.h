@@ -18,6 +18,7 @@ struct Scope {
   std::string name;
   DType dtype = DType::f32;
   uint64_t seed = 0;
+  Device device = {};
 
   // The child's scope: "block" / "ln1" is "block.ln1".
   Scope operator/(std::string_view child) const;
@@ -57,8 +58,8 @@ Parameter& parameter(Module& module, std::string_view name);
 // Every growth group once. Throws Error when two different ones share a name.
 std::vector<GrowthGroup*> growth_groups(Module& module);
 
-// First values, drawn in float64 and rounded to float32, so that both dtypes and both devices start
-// from the same numbers.
+// First values, on the CPU, drawn in float64 and rounded to float32, so that both dtypes and both
+// devices start from the same numbers.
 Tensor normal(const Shape& shape, DType dtype, Random random, double mean, double deviation);
 Tensor uniform(const Shape& shape, DType dtype, Random random, double low, double high);
 

@@ -26,7 +26,7 @@ Parameter::Parameter(std::string name, const Tensor& initial, GrowthGroup& group
   }
   if (reserve_rows <= 0) reserve_rows = kDefaultReserve * group.rows();
   value_rows_ = std::make_unique<RowTensor>(name_, initial.shape(), initial.dtype(), reserve_rows,
-                                            NewRow::copy);
+                                            NewRow::copy, initial.device());
   copy_elements(initial, value_rows_->tensor());
   value_membership_ = group.join(*value_rows_);
   grad_rows_ = std::make_unique<GradientRows>(*value_rows_, split_);
@@ -58,7 +58,7 @@ bool Parameter::has_grad() const { return grad_rows_ ? !grad_rows_->empty() : !g
 
 Tensor Parameter::grad() const {
   if (!trainable_) fail(name_, "grad: the parameter is not trainable");
-  if (!has_grad()) return Tensor::zeros(value().shape(), dtype());
+  if (!has_grad()) return Tensor::zeros(value().shape(), dtype(), value().device());
   return grad_rows_ ? grad_rows_->tensor() : grad_;
 }
 
@@ -69,7 +69,7 @@ GradSlot Parameter::gradient_slot() {
     grad_rows_->set_empty(false);
     return {grad_rows_->tensor(), empty};
   }
-  if (!grad_.defined()) grad_ = Tensor(value_.shape(), value_.dtype());
+  if (!grad_.defined()) grad_ = Tensor(value_.shape(), value_.dtype(), value_.device());
   grad_empty_ = false;
   return {grad_, empty};
 }

@@ -25,11 +25,12 @@ struct GradSlot {
 // share.
 class Parameter {
  public:
-  // A tensor of fixed shape; takes over `initial`'s elements.
+  // A tensor of fixed shape; takes over `initial`'s elements. f32, or f64 on the CPU: what computes
+  // in bf16 keeps its parameters in f32.
   Parameter(std::string name, const Tensor& initial);
 
   // One row (index of axis 0) a group member: joins `group`, which outlives it, with its value and
-  // its gradient. Address space is taken for `reserve_rows` rows, by default four times the first
+  // its gradient, on the device of `initial`. Address space is taken for `reserve_rows` rows, by default four times the first
   // ones. Throws Error when the group has another number of rows.
   Parameter(std::string name, const Tensor& initial, GrowthGroup& group, int64_t reserve_rows = 0);
 

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cuda/context.h"
+#include "cuda/elements.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 
@@ -48,6 +50,21 @@ void project_vectors(const std::byte* value, std::byte* grad, int64_t size, int6
   });
 }
 
+// Bytes of one device. On CUDA by kernels, in order with all other work.
+void copy_bytes(const std::byte* from, std::byte* to, int64_t bytes, Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return cuda::copy(from, to, bytes, cuda::use(device.index));
+  }
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+void zero_bytes(std::byte* to, int64_t bytes, Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return cuda::fill_zero(to, bytes, cuda::use(device.index));
+  }
+  std::memset(to, 0, static_cast<size_t>(bytes));
+}
+
 int64_t bytes_of_row(const std::string& name, const Shape& shape, DType dtype) {
   if (shape.rank() < 1 || (shape[0] > 0 && shape.size() == 0)) {
     fail(name, "shape: got {}, expected rows of at least one element", to_string(shape));
@@ -58,7 +75,7 @@ int64_t bytes_of_row(const std::string& name, const Shape& shape, DType dtype) {
 }  // namespace
 
 RowTensor::RowTensor(std::string name, const Shape& shape, DType dtype, int64_t reserve_rows,
-                     NewRow new_row)
+                     NewRow new_row, Device device)
     : name_(std::move(name)), new_row_(new_row), row_bytes_(bytes_of_row(name_, shape, dtype)) {
   if (reserve_rows < 1) fail(name_, "reserve: got {} rows, expected at least 1", reserve_rows);
   const int64_t reserve = std::max(reserve_rows, shape[0]);
@@ -67,7 +84,7 @@ RowTensor::RowTensor(std::string name, const Shape& shape, DType dtype, int64_t 
     fail(name_, "reserve: got {} rows of {} bytes, expected less than 2^63 bytes", reserve,
          row_bytes_);
   }
-  buffer_ = std::make_shared<GrowableBuffer>(name_, reserve_bytes);
+  buffer_ = std::make_shared<GrowableBuffer>(name_, reserve_bytes, device);
   buffer_->commit(shape[0] * row_bytes_);
   buffer_->expose(shape[0] * row_bytes_);
   tensor_ = Tensor(buffer_, 0, shape, dtype);
@@ -76,12 +93,13 @@ RowTensor::RowTensor(std::string name, const Shape& shape, DType dtype, int64_t 
 void RowTensor::prepare(const RowChange& change) {
   const Shape shape = tensor_.shape().with(0, change.rows_after);
   const int64_t bytes = change.rows_after * row_bytes_;
+  const Device device = buffer_->device();
   try {
     if (bytes > buffer_->reserved_bytes()) {
-      next_buffer_ =
-          std::make_shared<GrowableBuffer>(name_, std::max(bytes, 2 * buffer_->reserved_bytes()));
+      next_buffer_ = std::make_shared<GrowableBuffer>(
+          name_, std::max(bytes, 2 * buffer_->reserved_bytes()), device);
       next_buffer_->commit(bytes);
-      std::memcpy(next_buffer_->data(), buffer_->data(), static_cast<size_t>(tensor_.bytes()));
+      copy_bytes(buffer_->data(), next_buffer_->data(), tensor_.bytes(), device);
     } else {
       next_buffer_ = buffer_;
       buffer_->commit(bytes);
@@ -102,10 +120,9 @@ void RowTensor::write_new_rows(const RowChange& change, std::byte* data, const T
   if (added <= 0) return;
   std::byte* newborn = data + change.rows_before * row_bytes_;
   if (change.kind == RowChange::Kind::duplicate && new_row_ == NewRow::copy) {
-    std::memcpy(newborn, data + change.row * row_bytes_, static_cast<size_t>(row_bytes_));
-    return;
+    return copy_bytes(data + change.row * row_bytes_, newborn, row_bytes_, buffer_->device());
   }
-  std::memset(newborn, 0, static_cast<size_t>(added * row_bytes_));
+  zero_bytes(newborn, added * row_bytes_, buffer_->device());
   if (change.kind == RowChange::Kind::append && *change.init) {
     (*change.init)(name_, all.rows(change.rows_before, added));
   }
@@ -113,8 +130,8 @@ void RowTensor::write_new_rows(const RowChange& change, std::byte* data, const T
 
 void RowTensor::commit(const RowChange& change) noexcept {
   if (change.kind == RowChange::Kind::remove && change.row != change.rows_after) {
-    std::memcpy(buffer_->data() + change.row * row_bytes_,
-                buffer_->data() + change.rows_after * row_bytes_, static_cast<size_t>(row_bytes_));
+    copy_bytes(buffer_->data() + change.rows_after * row_bytes_,
+               buffer_->data() + change.row * row_bytes_, row_bytes_, buffer_->device());
   }
   buffer_ = std::move(next_buffer_);
   tensor_ = std::exchange(next_tensor_, {});
@@ -132,7 +149,7 @@ void RowTensor::rollback(const RowChange&) noexcept {
 
 GradientRows::GradientRows(const RowTensor& value, GradientSplit split)
     : RowTensor(std::string(value.name()) + ".grad", value.tensor().shape(), value.tensor().dtype(),
-                value.reserve_rows(), NewRow::copy),
+                value.reserve_rows(), NewRow::copy, value.tensor().device()),
       value_(value) {
   set_split(split);
   num_threads();  // starts the threads, which can fail, before commit() needs them
@@ -151,12 +168,20 @@ void GradientRows::commit(const RowChange& change) noexcept {
   const Shape& shape = tensor().shape();
   const int64_t size = shape.size() / shape[0];
   const bool whole = split_ == GradientSplit::project_whole || shape.rank() == 1;
-  const std::byte* w = value_.tensor().raw() + change.row * row_bytes();
-  std::byte* g = tensor().raw() + change.row * row_bytes();
+  const std::byte* w = value_.tensor().address() + change.row * row_bytes();
+  std::byte* g = tensor().address() + change.row * row_bytes();
+  const int64_t vector_size = whole ? size : shape.last();
+  if constexpr (kHasCuda) {
+    if (const Device device = tensor().device(); device.is_cuda()) {
+      cuda::project_onto(reinterpret_cast<const float*>(w), reinterpret_cast<float*>(g),
+                         size / vector_size, vector_size, cuda::use(device.index));
+      return;
+    }
+  }
   if (tensor().dtype() == DType::f32) {
-    project_vectors<float>(w, g, size, whole ? size : shape.last());
+    project_vectors<float>(w, g, size, vector_size);
   } else {
-    project_vectors<double>(w, g, size, whole ? size : shape.last());
+    project_vectors<double>(w, g, size, vector_size);
   }
 }
 

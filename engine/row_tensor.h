@@ -23,8 +23,8 @@ class RowTensor : public RowMember {
  public:
   // Rows start as zeros. Throws Error when the shape has no axis or an empty row, the rows do not
   // fit in memory, or reserve_rows is below 1 (it is raised to the rows given).
-  RowTensor(std::string name, const Shape& shape, DType dtype, int64_t reserve_rows,
-            NewRow new_row);
+  RowTensor(std::string name, const Shape& shape, DType dtype, int64_t reserve_rows, NewRow new_row,
+            Device device = {});
 
   std::string_view name() const override { return name_; }
   int64_t rows() const override { return tensor_.shape()[0]; }

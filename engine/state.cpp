@@ -79,7 +79,8 @@ void State::tensor(std::string_view name, const Tensor& tensor, const GrowthGrou
   }
   if (saving()) {
     if (tensor.size() == 0) return;
-    store_->out->write_bytes(path, type, tensor.shape(), {tensor.raw(), bytes},
+    const Tensor host = tensor.to(Device{});
+    store_->out->write_bytes(path, type, tensor.shape(), {host.raw(), bytes},
                              rows != nullptr ? H5Rows::growing : H5Rows::fixed);
   } else if (checking()) {
     const Shape shape =
@@ -87,7 +88,9 @@ void State::tensor(std::string_view name, const Tensor& tensor, const GrowthGrou
     if (stage(path, type, &shape) != (shape.size() > 0)) store_->in->expect(path, {type, shape});
   } else if (const std::vector<std::byte>* from = staged(path)) {
     OFFSHOOT_CHECK(from->size() == bytes, "{}: {} bytes for {}", path, from->size(), bytes);
-    std::memcpy(tensor.raw(), from->data(), bytes);
+    const Tensor host = tensor.device().is_cuda() ? Tensor(tensor.shape(), tensor.dtype()) : tensor;
+    std::memcpy(host.raw(), from->data(), bytes);
+    if (tensor.device().is_cuda()) copy_elements(host, tensor);
   }
 }
 

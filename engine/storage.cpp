@@ -1,6 +1,5 @@
 #include "engine/storage.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,9 +7,13 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <vector>
 
+#include "cuda/context.h"
+#include "cuda/memory.h"
+#include "engine/address_space.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -31,9 +34,13 @@ constexpr int64_t kTouchedPart = 2;
 
 constexpr int64_t kSmallestReserve = int64_t{64} << 20;
 
-int64_t page_bytes() {
-  static const int64_t bytes = sysconf(_SC_PAGESIZE);
-  return bytes;
+constexpr int kMaxCudaDevices = 16;
+
+int64_t memory_bytes(Device device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) return cuda::properties(device.index).memory_bytes;
+  }
+  return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
 struct SizeClass {
@@ -57,14 +64,23 @@ SizeClass size_class(int64_t bytes) {
 // tensors with static lifetime may outlive it.
 class Pool {
  public:
-  static Pool& instance() {
-    static Pool& pool = *new Pool;
-    return pool;
+  static Pool& of(Device device) {
+    if (!device.is_cuda()) {
+      static Pool& cpu = *new Pool(device);
+      return cpu;
+    }
+    static std::mutex& mutex = *new std::mutex;
+    static auto& pools = *new std::array<Pool*, kMaxCudaDevices>{};
+    const std::lock_guard lock(mutex);
+    OFFSHOOT_CHECK(device.index < kMaxCudaDevices, "device {}", device.index);
+    Pool*& pool = pools[static_cast<size_t>(device.index)];
+    if (pool == nullptr) pool = new Pool(device);
+    return *pool;
   }
 
   // A block of the size's class.
   std::byte* take(int64_t bytes) {
-    if (bytes > reserved_bytes_) fail("storage", "cannot get {} bytes from the system", bytes);
+    if (bytes > space_->reserved_bytes()) fail_to_get(bytes);
     const SizeClass wanted = size_class(bytes);
     const std::lock_guard lock(mutex_);
     auto& free = classes_[wanted.index].free;
@@ -90,11 +106,8 @@ class Pool {
   void release() {
     const std::lock_guard lock(mutex_);
     join_free_blocks();
-    const int64_t kept = (touched_bytes_ + page_bytes() - 1) / page_bytes() * page_bytes();
-    const auto freed = static_cast<size_t>(stats_.pooled_bytes - kept);
-    madvise(begin_ + kept, freed, MADV_DONTNEED);
-    mprotect(begin_ + kept, freed, PROT_NONE);
-    stats_.pooled_bytes = kept;
+    space_->release_beyond(touched_bytes_);
+    stats_.pooled_bytes = space_->committed_bytes();
   }
 
   template <class F>
@@ -104,19 +117,22 @@ class Pool {
   }
 
  private:
-  // Address space for all of the machine's memory, or as much of it as a limit leaves; pages come
-  // as they are asked for.
-  Pool() : reserved_bytes_(sysconf(_SC_PHYS_PAGES) * page_bytes()) {
-    void* address = MAP_FAILED;
-    for (; reserved_bytes_ >= kSmallestReserve; reserved_bytes_ /= 2) {
-      address = mmap(nullptr, static_cast<size_t>(reserved_bytes_), PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (address != MAP_FAILED) break;
+  // Address space for all of the device's memory, or as much of it as a limit leaves.
+  explicit Pool(Device device) : device_(device) {
+    int64_t bytes = memory_bytes(device);
+    while (true) {
+      try {
+        space_ = reserve_addresses(bytes, device, Backing::at_touch);
+        return;
+      } catch (const Error&) {
+        if (bytes / 2 < kSmallestReserve) throw;
+        bytes /= 2;
+      }
     }
-    if (address == MAP_FAILED) {
-      fail("storage", "cannot reserve {} bytes of address space", kSmallestReserve);
-    }
-    begin_ = static_cast<std::byte*>(address);
+  }
+
+  [[noreturn]] void fail_to_get(int64_t bytes) const {
+    fail("storage", "cannot get {} bytes on {} from the system", bytes, to_string(device_));
   }
 
   struct Class {
@@ -181,7 +197,7 @@ class Pool {
         joined.push_back(range);
       }
     }
-    if (!joined.empty() && joined.back().data + joined.back().bytes == begin_ + touched_bytes_) {
+    if (!joined.empty() && joined.back().data + joined.back().bytes == space_->data() + touched_bytes_) {
       touched_bytes_ -= joined.back().bytes;
       joined.pop_back();
     }
@@ -191,22 +207,25 @@ class Pool {
   // From the end, asking the system where it is not far enough.
   std::byte* touch(int64_t bytes) {
     const int64_t lacking = touched_bytes_ + bytes - stats_.pooled_bytes;
-    if (lacking > 0 && !request(std::max({lacking, stats_.pooled_bytes, kSmallestRequest})) &&
+    if (lacking > 0 && !request(std::max({lacking, spare_bytes(), kSmallestRequest})) &&
         !request(lacking)) {
-      fail("storage", "cannot get {} bytes from the system", lacking);
+      fail_to_get(lacking);
     }
-    std::byte* block = begin_ + touched_bytes_;
+    std::byte* block = space_->data() + touched_bytes_;
     touched_bytes_ += bytes;
     return block;
   }
 
+  // Asked for ahead of need. On the CPU that is addresses only, on CUDA memory.
+  int64_t spare_bytes() const {
+    return device_.is_cuda() ? stats_.pooled_bytes / 4 : stats_.pooled_bytes;
+  }
+
   bool request(int64_t bytes) {
-    bytes = (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
-    std::byte* end = begin_ + stats_.pooled_bytes;
-    if (bytes > reserved_bytes_ - stats_.pooled_bytes) return false;
-    if (mprotect(end, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE) != 0) return false;
+    const int64_t wanted = stats_.pooled_bytes + bytes;
+    if (wanted > space_->reserved_bytes() || !space_->commit(wanted).empty()) return false;
     ++stats_.system_requests;
-    stats_.pooled_bytes += bytes;
+    stats_.pooled_bytes = space_->committed_bytes();
     return true;
   }
 
@@ -214,35 +233,41 @@ class Pool {
   std::array<Class, 256> classes_;
   std::vector<Range> ranges_;  // free and in no class
   int64_t touched_bytes_ = 0;  // blocks and ranges lie in these first bytes of the space
-  int64_t reserved_bytes_ = 0;
-  std::byte* begin_ = nullptr;
+  Device device_;
+  std::unique_ptr<AddressSpace> space_;
   StorageStats stats_{};
 };
 
 class PooledStorage final : public Storage {
  public:
-  explicit PooledStorage(int64_t bytes) {
-    data_ = Pool::instance().take(bytes);
+  PooledStorage(int64_t bytes, Device device) : Storage(device) {
+    data_ = Pool::of(device).take(bytes);
     bytes_ = bytes;
-    if (poison.load(std::memory_order_relaxed)) {
-      std::memset(data_, 0xff, static_cast<size_t>(bytes));
-    }
+    if (poison.load(std::memory_order_relaxed)) fill_with_nan();
   }
-  ~PooledStorage() override { Pool::instance().give_back(data_, bytes_); }
+  ~PooledStorage() override { Pool::of(device()).give_back(data_, bytes_); }
+
+ private:
+  void fill_with_nan() {
+    if constexpr (kHasCuda) {
+      if (device().is_cuda()) return cuda::fill_bytes(data_, 0xff, bytes_, device().index);
+    }
+    std::memset(data_, 0xff, static_cast<size_t>(bytes_));
+  }
 };
 
 }  // namespace
 
-std::shared_ptr<Storage> pooled_storage(int64_t bytes) {
+std::shared_ptr<Storage> pooled_storage(int64_t bytes, Device device) {
   if (bytes < 0) fail("storage", "got {} bytes, expected at least 0", bytes);
-  return std::make_shared<PooledStorage>(bytes);
+  return std::make_shared<PooledStorage>(bytes, device);
 }
 
-StorageStats storage_stats() {
-  return Pool::instance().with_stats([](const StorageStats& stats) { return stats; });
+StorageStats storage_stats(Device device) {
+  return Pool::of(device).with_stats([](const StorageStats& stats) { return stats; });
 }
 
-void release_pooled_storage() { Pool::instance().release(); }
+void release_pooled_storage(Device device) { Pool::of(device).release(); }
 
 namespace testing {
 
@@ -252,15 +277,15 @@ void poison_storage(bool on) { poison.store(on); }
 
 namespace detail {
 
-void count_growable_commit(int64_t bytes) {
-  Pool::instance().with_stats([&](StorageStats& stats) {
+void count_growable_commit(int64_t bytes, Device device) {
+  Pool::of(device).with_stats([&](StorageStats& stats) {
     ++stats.system_requests;
     stats.growable_bytes += bytes;
   });
 }
 
-void count_growable_release(int64_t bytes) noexcept {
-  Pool::instance().with_stats([&](StorageStats& stats) { stats.growable_bytes -= bytes; });
+void count_growable_release(int64_t bytes, Device device) noexcept {
+  Pool::of(device).with_stats([&](StorageStats& stats) { stats.growable_bytes -= bytes; });
 }
 
 }  // namespace detail

@@ -19,21 +19,27 @@ class Storage {
   std::byte* data() const { return data_; }
   // What may be touched now; a growable storage's changes with its rows.
   int64_t bytes() const { return bytes_; }
-  Device device() const { return {}; }
+  // An address of that device: only the CPU's can be read here.
+  Device device() const { return device_; }
 
  protected:
-  Storage() = default;
+  explicit Storage(Device device) : device_(device) {}
 
   std::byte* data_ = nullptr;
   int64_t bytes_ = 0;
+
+ private:
+  Device device_;
 };
 
 // At least `bytes` of memory, 64-byte aligned, contents undefined. It comes from a cache of blocks
 // by size class and goes back there, so that a loop of constant shapes asks the system for nothing
 // after its first pass, and one of varying shapes soon does not.
 // Debug builds fill it with 0xff bytes (NaN), others when testing::poison_storage() asks for it:
-// what is read before it is written shows. Throws Error when bytes < 0 or the system has no memory.
-std::shared_ptr<Storage> pooled_storage(int64_t bytes);
+// what is read before it is written shows. Each device has a cache of its own; on CUDA a block given
+// back may be taken at once, as all work of a device is done in order. Throws Error when bytes < 0
+// or the system has no memory.
+std::shared_ptr<Storage> pooled_storage(int64_t bytes, Device device = {});
 
 struct StorageStats {
   int64_t system_requests;  // since the program began: pooled blocks and growable commits
@@ -42,18 +48,18 @@ struct StorageStats {
   int64_t pooled_bytes_peak;  // the most that was in use at once
   int64_t growable_bytes;     // committed
 };
-StorageStats storage_stats();
+StorageStats storage_stats(Device device = {});
 
 // Returns what lies beyond the last block in use to the system.
-void release_pooled_storage();
+void release_pooled_storage(Device device = {});
 
 namespace testing {
 void poison_storage(bool on);
 }  // namespace testing
 
 namespace detail {
-void count_growable_commit(int64_t bytes);  // one system request
-void count_growable_release(int64_t bytes) noexcept;
+void count_growable_commit(int64_t bytes, Device device);  // one system request
+void count_growable_release(int64_t bytes, Device device) noexcept;
 }  // namespace detail
 
 }  // namespace offshoot

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cuda/context.h"
+#include "cuda/elements.h"
 #include "engine/parallel.h"
 
 namespace offshoot {
@@ -11,6 +13,14 @@ namespace {
 constexpr int64_t kGrain = 16384;
 
 void add_elements(const Tensor& from, const GradSlot& slot) {
+  if constexpr (kHasCuda) {
+    if (from.device().is_cuda()) {
+      return dispatch_cuda("tape", from.dtype(), [&]<class T>(T) {
+        cuda::accumulate_elements(from.device_data<T>(), slot.grad.device_data<T>(), from.size(),
+                                  slot.overwrite, cuda::use(from.device().index));
+      });
+    }
+  }
   dispatch_float("tape", from.dtype(), [&]<class T>(T) {
     const T* source = from.data<T>();
     T* target = slot.grad.data<T>();
@@ -72,15 +82,17 @@ void Tape::backward(const Tensor& out) {
   if (out.size() != 1) {
     fail("tape", "backward: got shape {}, expected one element or a seed", to_string(out.shape()));
   }
-  backward(out, Tensor::full(out.shape(), out.dtype(), 1.0));
+  backward(out, Tensor::full(out.shape(), out.dtype(), 1.0, out.device()));
 }
 
 void Tape::backward(const Tensor& out, const Tensor& seed) {
   if (state_ != State::recording) fail("tape", "backward: this tape is closed or for inference");
   if (!wants(out)) fail("tape", "backward: the output was not computed from a watched tensor");
-  if (seed.shape() != out.shape() || seed.dtype() != out.dtype()) {
-    fail("tape", "seed: got {} {}, expected {} {}", to_string(seed.dtype()),
-         to_string(seed.shape()), to_string(out.dtype()), to_string(out.shape()));
+  if (seed.shape() != out.shape() || seed.dtype() != out.dtype() ||
+      seed.device() != out.device()) {
+    fail("tape", "seed: got {} {} on {}, expected {} {} on {}", to_string(seed.dtype()),
+         to_string(seed.shape()), to_string(seed.device()), to_string(out.dtype()),
+         to_string(out.shape()), to_string(out.device()));
   }
   for (const auto& [key, slot] : slots_) {
     if (slot.parameter != nullptr && slot.parameter->generation() != slot.generation) {
@@ -113,7 +125,7 @@ GradSlot Tape::slot(const Tensor& input) {
   Slot& slot = found->second;
   if (slot.parameter != nullptr) return slot.parameter->gradient_slot();
   const bool empty = !slot.grad.defined();
-  if (empty) slot.grad = Tensor(input.shape(), input.dtype());
+  if (empty) slot.grad = Tensor(input.shape(), input.dtype(), input.device());
   return {slot.grad, empty};
 }
 
@@ -134,7 +146,7 @@ Tensor Tape::grad(const Tensor& leaf) const {
   if (found == slots_.end()) fail("tape", "grad: the tensor is not watched");
   if (found->second.parameter != nullptr) return found->second.parameter->grad();
   if (found->second.grad.defined()) return found->second.grad;
-  return Tensor::zeros(leaf.shape(), leaf.dtype());
+  return Tensor::zeros(leaf.shape(), leaf.dtype(), leaf.device());
 }
 
 }  // namespace offshoot

@@ -21,15 +21,15 @@ class Tensor {
  public:
   Tensor() = default;  // undefined: stands for "no tensor"
 
-  // Pooled memory, contents undefined.
-  Tensor(const Shape& shape, DType dtype);
+  // Pooled memory of the device, contents undefined.
+  Tensor(const Shape& shape, DType dtype, Device device = {});
   // Part of `storage`, from a byte offset on; a growable buffer's rows, a view.
   Tensor(std::shared_ptr<Storage> storage, int64_t offset_bytes, const Shape& shape, DType dtype);
 
-  static Tensor zeros(const Shape& shape, DType dtype);
-  static Tensor full(const Shape& shape, DType dtype, double value);
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  static Tensor full(const Shape& shape, DType dtype, double value, Device device = {});
   static Tensor scalar(double value, DType dtype) { return full({}, dtype, value); }
-  // Throws Error when the number of values is not the shape's.
+  // On the CPU. Throws Error when the number of values is not the shape's.
   template <class T>
   static Tensor from(const Shape& shape, std::span<const T> values);
   template <class T>
@@ -47,8 +47,8 @@ class Tensor {
   int64_t bytes() const { return size() * element_bytes(dtype()); }
   Device device() const { return body().storage->device(); }
 
-  // The elements. Throws Error when T is not the dtype. Not on a temporary, whose elements may die
-  // with it.
+  // The elements, on the CPU. Throws Error when T is not the dtype, and when they are on another
+  // device: copy them with to(). Not on a temporary, whose elements may die with it.
   template <class T>
   T* data() const&;
   template <class T>
@@ -61,8 +61,25 @@ class Tensor {
   std::span<T> elements() const&& = delete;
   std::byte* raw() const;
 
-  // The value of a tensor of one element, of any dtype but bf16. Throws Error for other sizes.
+  // Where kernels find the elements. Throws Error when T is not the dtype, or on the CPU.
+  template <class T>
+  T* device_data() const;
+  // The same on any device, untyped.
+  std::byte* address() const;
+
+  // The value of a tensor of one element, of any dtype. Throws Error for other sizes. On CUDA it
+  // waits for the device.
   double item() const;
+
+  // These elements on `device`: this handle itself where they are there already, else a copy. To the
+  // CPU it waits for the device.
+  Tensor to(Device device) const;
+
+  // A copy on the CPU that is made once for this handle and its copies: for a few numbers that are
+  // written once and read in several places. begin_host_copy() begins it without waiting;
+  // host_copy() waits, if need be, for what was begun. On the CPU: this handle itself.
+  void begin_host_copy() const;
+  Tensor host_copy() const;
 
   // The same elements under another shape of the same size; rows [first, first + count) of axis 0.
   // Throws Error when they do not fit. A tape does not know the result: differentiable versions are
@@ -77,12 +94,18 @@ class Tensor {
   const void* key() const { return body_.get(); }
 
  private:
+  struct HostMirror;
   struct Body {
     std::shared_ptr<Storage> storage;
     int64_t offset_bytes;
     Shape shape;
     DType dtype;
+    mutable std::shared_ptr<HostMirror> mirror = {};
   };
+  void check_dtype(DType wanted) const {
+    if (wanted != dtype()) [[unlikely]]
+      fail("tensor", "elements: got {}, expected {}", to_string(wanted), to_string(dtype()));
+  }
   const Body& body() const {
     if (!defined()) [[unlikely]]
       fail("tensor", "got an undefined tensor, expected one with elements");
@@ -92,7 +115,7 @@ class Tensor {
   std::shared_ptr<const Body> body_;
 };
 
-// Copies all elements. Throws Error when shapes or dtypes differ.
+// Copies all elements, from and to any device. Throws Error when shapes or dtypes differ.
 void copy_elements(const Tensor& from, const Tensor& to);
 
 // All elements become 0.
@@ -100,10 +123,15 @@ void fill_zero(const Tensor& tensor);
 
 template <class T>
 T* Tensor::data() const& {
-  if (dtype_of<T> != dtype()) {
-    fail("tensor", "elements: got {}, expected {}", to_string(dtype_of<T>), to_string(dtype()));
-  }
+  check_dtype(dtype_of<T>);
   return reinterpret_cast<T*>(raw());
+}
+
+template <class T>
+T* Tensor::device_data() const {
+  check_dtype(dtype_of<T>);
+  if (!device().is_cuda()) fail("tensor", "elements: got them on the CPU, expected a CUDA device");
+  return reinterpret_cast<T*>(address());
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "cuda/layer_norm.h"
 #include "engine/parallel.h"
 #include "ops/op.h"
 #include "ops/reduce_kernels.h"
@@ -105,6 +106,35 @@ void backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const T
   add_blocks(sums_data + D, blocks, 2 * D, dbias);
 }
 
+template <class T>
+void forward_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                  const Tensor& mean, const Tensor& rstd, const Tensor& out) {
+  cuda::layer_norm_forward(x.device_data<T>(), weight.device_data<float>(),
+                           bias.device_data<float>(), static_cast<float>(eps), mean.size(),
+                           x.last_dim(), mean.device_data<float>(), rstd.device_data<float>(),
+                           out.device_data<T>(), stream_of(x));
+}
+
+template <class T>
+void backward_cuda(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
+                   const Tensor& dout, const GradSlot& dx, const GradSlot& dweight,
+                   const GradSlot& dbias) {
+  const int64_t N = mean.size(), D = x.last_dim();
+  const float *const means = mean.device_data<float>(), *const rstds = rstd.device_data<float>();
+  const T *const x_data = x.device_data<T>(), *const g = dout.device_data<T>();
+  const cuda::Stream stream = stream_of(x);
+  if (dx) {
+    cuda::layer_norm_backward_x(x_data, weight.device_data<float>(), means, rstds, g, N, D,
+                                dx.grad.device_data<T>(), dx.overwrite, stream);
+  }
+  if (!dweight && !dbias) return;
+  const Tensor sums({cuda::layer_norm_scratch(N, D)}, DType::f32, x.device());
+  cuda::layer_norm_backward_parameters(
+      x_data, means, rstds, g, N, D, sums.device_data<float>(),
+      dweight ? dweight.grad.device_data<float>() : nullptr, dweight.overwrite,
+      dbias ? dbias.grad.device_data<float>() : nullptr, dbias.overwrite, stream);
+}
+
 }  // namespace
 
 Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -113,20 +143,23 @@ Tensor layer_norm(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
   check_rows(kName, "x", x);
   for (const auto& [what, tensor] : {std::pair("weight", weight), std::pair("bias", bias)}) {
     check_shape(kName, what, tensor, {x.last_dim()});
-    check_dtype(kName, what, tensor, x.dtype());
+    check_parameter(kName, what, tensor, x);
   }
   if (!(eps > 0)) fail(kName, "eps: got {}, expected a positive number", eps);
 
   const Shape rows{row_count(x)};
-  const Tensor out(x.shape(), x.dtype()), mean(rows, x.dtype()), rstd(rows, x.dtype());
-  dispatch_float(kName, x.dtype(),
-                 [&]<class T>(T) { forward<T>(x, weight, bias, eps, mean, rstd, out); });
+  const Tensor out(x.shape(), x.dtype(), x.device());
+  const Tensor mean(rows, weight.dtype(), x.device()), rstd(rows, weight.dtype(), x.device());
+  dispatch(
+      kName, x, [&]<class T>(T) { forward<T>(x, weight, bias, eps, mean, rstd, out); },
+      [&]<class T>(T) { forward_cuda<T>(x, weight, bias, eps, mean, rstd, out); });
   tape.record(
       kName, {x, weight, bias}, out, [x, weight, bias, mean, rstd](Tape& walk, const Tensor& dout) {
         const GradSlot dx = walk.slot(x), dweight = walk.slot(weight), dbias = walk.slot(bias);
-        dispatch_float(kName, x.dtype(), [&]<class T>(T) {
-          backward<T>(x, weight, mean, rstd, dout, dx, dweight, dbias);
-        });
+        dispatch(
+            kName, x,
+            [&]<class T>(T) { backward<T>(x, weight, mean, rstd, dout, dx, dweight, dbias); },
+            [&]<class T>(T) { backward_cuda<T>(x, weight, mean, rstd, dout, dx, dweight, dbias); });
       });
   return out;
 }

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
+#include "cuda/context.h"
 #include "engine/tensor.h"
 
 namespace offshoot {
@@ -33,11 +35,42 @@ inline void check_dtype(std::string_view op, std::string_view what, const Tensor
   }
 }
 
+// f32 or f64 on the CPU, f32 or bf16 on CUDA.
 inline void check_float(std::string_view op, std::string_view what, const Tensor& tensor) {
   check_defined(op, what, tensor);
-  if (!is_float(tensor.dtype())) {
-    fail(op, "{}: got {}, expected f32 or f64", what, to_string(tensor.dtype()));
+  const DType dtype = tensor.dtype();
+  if (tensor.device().is_cuda()) {
+    if (dtype != DType::f32 && dtype != DType::bf16) {
+      fail(op, "{}: got {} on {}, expected f32 or bf16", what, to_string(dtype),
+           to_string(tensor.device()));
+    }
+  } else if (!is_float(dtype)) {
+    fail(op, "{}: got {}, expected f32 or f64", what, to_string(dtype));
   }
+}
+
+inline void check_device(std::string_view op, std::string_view what, const Tensor& tensor,
+                         Device expected) {
+  check_defined(op, what, tensor);
+  if (tensor.device() != expected) {
+    fail(op, "{}: got a tensor on {}, expected {}", what, to_string(tensor.device()),
+         to_string(expected));
+  }
+}
+
+// Of the dtype and on the device of `like`.
+inline void check_like(std::string_view op, std::string_view what, const Tensor& tensor,
+                       const Tensor& like) {
+  check_dtype(op, what, tensor, like.dtype());
+  check_device(op, what, tensor, like.device());
+}
+
+// A parameter that meets `x`: of its dtype, and f32 on CUDA, where x may be bf16 (mixed precision:
+// master weights and their gradients stay f32).
+inline void check_parameter(std::string_view op, std::string_view what, const Tensor& tensor,
+                            const Tensor& x) {
+  check_dtype(op, what, tensor, x.device().is_cuda() ? DType::f32 : x.dtype());
+  check_device(op, what, tensor, x.device());
 }
 
 inline void check_shape(std::string_view op, std::string_view what, const Tensor& tensor,
@@ -63,6 +96,19 @@ inline void check_rows(std::string_view op, std::string_view what, const Tensor&
     fail(op, "{}: got shape {}, expected a last axis of at least 1", what,
          to_string(tensor.shape()));
   }
+}
+
+// The stream that computes with `tensor`, which is on a CUDA device. All work of a device is done in
+// the order in which it is launched.
+inline cuda::Stream stream_of(const Tensor& tensor) { return cuda::use(tensor.device().index); }
+
+// Calls cpu(T{}) with T float or double, or cuda(T{}) with T float or bfloat16, as `x` is where.
+template <class Cpu, class Cuda>
+decltype(auto) dispatch(std::string_view op, const Tensor& x, Cpu&& cpu, Cuda&& cuda) {
+  if constexpr (kHasCuda) {
+    if (x.device().is_cuda()) return dispatch_cuda(op, x.dtype(), std::forward<Cuda>(cuda));
+  }
+  return dispatch_float(op, x.dtype(), std::forward<Cpu>(cpu));
 }
 
 inline int64_t row_count(const Tensor& tensor) { return tensor.size() / tensor.last_dim(); }

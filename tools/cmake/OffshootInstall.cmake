@@ -8,7 +8,7 @@ add_library(offshoot::offshoot ALIAS offshoot_offshoot)
 set_target_properties(offshoot_offshoot PROPERTIES EXPORT_NAME offshoot)
 
 set(offshoot_installed offshoot_offshoot)
-foreach(folder engine ops optim models mass)
+foreach(folder cuda engine ops optim models mass)
   if(TARGET offshoot_${folder})
     target_link_libraries(offshoot_offshoot INTERFACE offshoot_${folder})
     list(APPEND offshoot_installed offshoot_${folder})

@@ -3,15 +3,20 @@
 add_library(offshoot_flags INTERFACE)
 target_compile_features(offshoot_flags INTERFACE cxx_std_20)
 target_compile_options(offshoot_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-error=stringop-overflow)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Werror
+                            -Wno-error=stringop-overflow>)
+# CMake 3.25 passes nvcc no -std; cuda/check.h asserts it.
+target_compile_options(offshoot_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --Werror=all-warnings -Xcompiler=-Wall,-Wextra>)
 if(NOT OFFSHOOT_PORTABLE)
-  target_compile_options(offshoot_flags INTERFACE -march=native)
+  target_compile_options(offshoot_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
   # With AVX-512, g++ 12.2 stores the constants {c, c, c, 0} as {c, c, c, c} when it moves them in
   # one piece; tests/engine/compiler_test.cpp watches.
   include(CheckCXXCompilerFlag)
   check_cxx_compiler_flag("-mmove-max=128 -mstore-max=128" offshoot_has_move_max)
   if(offshoot_has_move_max)
-    target_compile_options(offshoot_flags INTERFACE -mmove-max=128 -mstore-max=128)
+    target_compile_options(offshoot_flags INTERFACE
+      $<$<COMPILE_LANGUAGE:CXX>:-mmove-max=128 -mstore-max=128>)
   endif()
 endif()
 if(OFFSHOOT_SANITIZE)
@@ -46,25 +51,56 @@ function(offshoot_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
-# offshoot_test(engine SOURCES ... LINK ... [SERIAL ...]): one test binary a folder, named
+# offshoot_test(engine SOURCES ... LINK ... [SERIAL ...] [CUDA]): one test binary a folder, named
 # engine_tests; each GoogleTest case is the ctest engine.<Suite>.<Case>.
 # SERIAL "Speed.*" "Memory.*": cases that measure, so that ctest runs nothing beside them.
+# CUDA: there are suites called *Cuda for a device; see offshoot_cuda_tests.
 function(offshoot_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;SERIAL" ${ARGN})
+  cmake_parse_arguments(ARG "CUDA" "" "SOURCES;LINK;SERIAL" ${ARGN})
   add_executable(${name}_tests ${ARG_SOURCES})
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name}_tests PRIVATE
     offshoot_flags offshoot_test_support ${ARG_LINK} GTest::gtest_main)
+  if(ARG_CUDA)
+    offshoot_cuda_tests(${name} ${name}_tests "*Cuda.*:*Cuda/*")
+  endif()
+  if(OFFSHOOT_CUDA_EMULATION)
+    return()  # the others are the CPU's
+  endif()
   list(JOIN ARG_SERIAL ":" serial)
   set(discover TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
+  set(cuda "*Cuda.*:*Cuda/*")
   if(serial)
-    gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "-${serial}"
+    gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "-${serial}:${cuda}"
                          TEST_LIST ${name}_parallel_tests)
     gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "${serial}"
                          TEST_LIST ${name}_serial_tests PROPERTIES RUN_SERIAL TRUE)
   else()
-    gtest_discover_tests(${name}_tests ${discover})
+    gtest_discover_tests(${name}_tests ${discover} TEST_FILTER "-${cuda}")
   endif()
+endfunction()
+
+# offshoot_cuda_tests(ops ops_tests FILTER): the suites for a CUDA device as one ctest, skipped
+# where the machine has none; under emulation one for each order of threads.
+function(offshoot_cuda_tests name target filter)
+  if(NOT OFFSHOOT_HAS_CUDA)
+    return()
+  endif()
+  set(orders device)
+  if(OFFSHOOT_CUDA_EMULATION)
+    set(orders ${OFFSHOOT_EMULATION_ORDERS})
+  endif()
+  foreach(order IN LISTS orders)
+    add_test(NAME ${name}.cuda.${order} COMMAND ${target} --gtest_filter=${filter})
+    set_tests_properties(${name}.cuda.${order} PROPERTIES LABELS cuda TIMEOUT 1200)
+    if(OFFSHOOT_CUDA_EMULATION)
+      set_tests_properties(${name}.cuda.${order} PROPERTIES ENVIRONMENT
+        "OFFSHOOT_EMULATION_ORDER=${order};OFFSHOOT_EMULATION_SEED=${OFFSHOOT_EMULATION_SEED}")
+    else()
+      set_tests_properties(${name}.cuda.${order} PROPERTIES
+        SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+    endif()
+  endforeach()
 endfunction()
 
 # offshoot_program_test(hmm_smoke COMMAND $<TARGET_FILE:offshoot-hmm> --steps 3): runs a whole

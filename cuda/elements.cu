@@ -1,0 +1,133 @@
+#include "cuda/elements.h"
+
+#include "cuda/kernel_utils.cuh"
+
+namespace offshoot::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// Elements of one thread, kThreads apart: few enough blocks for any size.
+constexpr int64_t kPerThread = 4;
+
+// Calls f(i) for this thread's share of [0, count).
+template <class F>
+__device__ __forceinline__ void each_element(int64_t count, F f) {
+  const int64_t first = int64_t{blockIdx.x} * kThreads * kPerThread + threadIdx.x;
+#pragma unroll
+  for (int64_t k = 0; k < kPerThread; ++k) {
+    if (first + k * kThreads < count) f(first + k * kThreads);
+  }
+}
+
+template <class Word>
+__global__ void __launch_bounds__(kThreads) fill_zero_kernel(Word* to, int64_t count) {
+  each_element(count, [=](int64_t i) { to[i] = Word{0}; });
+}
+
+template <class Word>
+__global__ void __launch_bounds__(kThreads)
+    copy_kernel(const Word* from, Word* to, int64_t count) {
+  each_element(count, [=](int64_t i) { to[i] = from[i]; });
+}
+
+template <class From, class To>
+__global__ void __launch_bounds__(kThreads)
+    accumulate_kernel(const From* from, To* to, int64_t count, bool overwrite) {
+  each_element(count, [=](int64_t i) { accumulate(to + i, load(from + i), overwrite); });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    scale_kernel(const T* from, T* to, int64_t count, float factor) {
+  each_element(count, [=](int64_t i) { store(to + i, factor * load(from + i)); });
+}
+
+// One block a vector. The partial sums of a thread are in double, and so is their sum.
+__global__ void __launch_bounds__(kThreads) project_kernel(const float* w, float* g, int64_t size) {
+  __shared__ double sums[2][kThreads / 32];
+  const float* const own_w = w + int64_t{blockIdx.x} * size;
+  float* const own_g = g + int64_t{blockIdx.x} * size;
+  double along = 0, squares = 0;
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
+    along += static_cast<double>(own_g[i]) * own_w[i];
+    squares += static_cast<double>(own_w[i]) * own_w[i];
+  }
+  const auto add = [](double a, double b) { return a + b; };
+  along = warp_reduce(along, add);
+  squares = warp_reduce(squares, add);
+  if (threadIdx.x % 32 == 0) {
+    sums[0][threadIdx.x / 32] = along;
+    sums[1][threadIdx.x / 32] = squares;
+  }
+  __syncthreads();
+  along = squares = 0;
+  for (int warp = 0; warp < kThreads / 32; ++warp) {
+    along += sums[0][warp];
+    squares += sums[1][warp];
+  }
+  const auto share = static_cast<float>(along / (squares + 1e-12));
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) own_g[i] = share * own_w[i];
+}
+
+unsigned blocks_of(int64_t count) { return blocks_for(count, kThreads * kPerThread); }
+
+// Whole words where both addresses allow it.
+bool in_words(const void* a, const void* b, int64_t bytes) {
+  constexpr uintptr_t kWord = sizeof(uint64_t);
+  return (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) |
+          static_cast<uintptr_t>(bytes)) % kWord == 0;
+}
+
+}  // namespace
+
+void fill_zero(void* to, int64_t bytes, Stream stream) {
+  if (bytes == 0) return;
+  if (in_words(to, to, bytes)) {
+    const int64_t count = bytes / 8;
+    launch(fill_zero_kernel<uint64_t>, blocks_of(count), kThreads, 0, stream,
+           static_cast<uint64_t*>(to), count);
+  } else {
+    launch(fill_zero_kernel<uint8_t>, blocks_of(bytes), kThreads, 0, stream,
+           static_cast<uint8_t*>(to), bytes);
+  }
+}
+
+void copy(const void* from, void* to, int64_t bytes, Stream stream) {
+  if (bytes == 0) return;
+  if (in_words(from, to, bytes)) {
+    const int64_t count = bytes / 8;
+    launch(copy_kernel<uint64_t>, blocks_of(count), kThreads, 0, stream,
+           static_cast<const uint64_t*>(from), static_cast<uint64_t*>(to), count);
+  } else {
+    launch(copy_kernel<uint8_t>, blocks_of(bytes), kThreads, 0, stream,
+           static_cast<const uint8_t*>(from), static_cast<uint8_t*>(to), bytes);
+  }
+}
+
+template <class From, class To>
+void accumulate_elements(const From* from, To* to, int64_t count, bool overwrite, Stream stream) {
+  if (count == 0) return;
+  launch(accumulate_kernel<From, To>, blocks_of(count), kThreads, 0, stream, from, to, count,
+         overwrite);
+}
+
+template <class T>
+void scale_elements(const T* from, T* to, int64_t count, float factor, Stream stream) {
+  if (count == 0) return;
+  launch(scale_kernel<T>, blocks_of(count), kThreads, 0, stream, from, to, count, factor);
+}
+
+void project_onto(const float* w, float* g, int64_t vectors, int64_t size, Stream stream) {
+  if (vectors == 0) return;
+  launch(project_kernel, static_cast<unsigned>(vectors), kThreads, 0, stream, w, g, size);
+}
+
+template void accumulate_elements(const float*, float*, int64_t, bool, Stream);
+template void accumulate_elements(const float*, bfloat16*, int64_t, bool, Stream);
+template void accumulate_elements(const bfloat16*, float*, int64_t, bool, Stream);
+template void accumulate_elements(const bfloat16*, bfloat16*, int64_t, bool, Stream);
+template void scale_elements(const float*, float*, int64_t, float, Stream);
+template void scale_elements(const bfloat16*, bfloat16*, int64_t, float, Stream);
+
+}  // namespace offshoot::cuda

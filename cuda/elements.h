@@ -1,0 +1,29 @@
+// Launchers on elements without shape: what tensors and tapes are made of. T, From, To are float
+// or bfloat16. Kernels only, no memory nodes, so that they may be part of a captured graph.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/bfloat16.h"
+#include "cuda/stream.h"
+
+namespace offshoot::cuda {
+
+void fill_zero(void* to, int64_t bytes, Stream stream);
+
+// Ranges that do not overlap.
+void copy(const void* from, void* to, int64_t bytes, Stream stream);
+
+// to[i] (+)= from[i], rounded to To.
+template <class From, class To>
+void accumulate_elements(const From* from, To* to, int64_t count, bool overwrite, Stream stream);
+
+// to[i] = factor * from[i]
+template <class T>
+void scale_elements(const T* from, T* to, int64_t count, float factor, Stream stream);
+
+// For each of `vectors` vectors of `size` floats: g <- ((g . w) / (w . w + 1e-12)) w, the dot
+// products in double. The specification is project_rows of ops/expert_stats.h.
+void project_onto(const float* w, float* g, int64_t vectors, int64_t size, Stream stream);
+
+}  // namespace offshoot::cuda

@@ -1,0 +1,25 @@
+# The CUDA backend: OFFSHOOT_HAS_CUDA says whether it is built, OFFSHOOT_CUDA_LIBRARIES what it links.
+#   nvcc       .cu files are compiled by nvcc, for OFFSHOOT_CUDA_ARCHITECTURES
+#   emulation  the same .cu files are C++ to g++; they need the toolkit's headers, no library of it
+set(OFFSHOOT_HAS_CUDA OFF)
+set(OFFSHOOT_CUDA_LIBRARIES "")
+
+if(OFFSHOOT_CUDA_EMULATION)
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    message(FATAL_ERROR "OFFSHOOT_CUDA_EMULATION: no CUDA Toolkit found, expected its headers")
+  endif()
+  set(OFFSHOOT_HAS_CUDA ON)
+elseif(NOT OFFSHOOT_CUDA STREQUAL "OFF")
+  set(CMAKE_CUDA_ARCHITECTURES ${OFFSHOOT_CUDA_ARCHITECTURES})
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(OFFSHOOT_HAS_CUDA ON)
+    set(OFFSHOOT_CUDA_LIBRARIES CUDA::cudart_static CUDA::cublasLt)
+  elseif(OFFSHOOT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "OFFSHOOT_CUDA=ON: no nvcc found; put it on PATH or set CMAKE_CUDA_COMPILER")
+  endif()
+endif()
