@@ -13,7 +13,7 @@
 #include "cuda/stream.h"
 
 #ifdef OFFSHOOT_CUDA_EMULATION
-#include "cuda/emulation/emulator.h"
+#include "cuda/emulation/emulator.cuh"
 #else
 
 // Dynamic shared memory as an array of T, 1024-byte aligned. All its uses in one kernel are the
