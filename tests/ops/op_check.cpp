@@ -27,7 +27,8 @@ Tensor converted(const Tensor& from, DType dtype) {
   if (from.dtype() == DType::bf16) {
     dispatch_float("op_check", dtype, [&]<class To>(To) { convert(bfloat16{}, To{}); });
   } else if (dtype == DType::bf16) {
-    dispatch_float("op_check", from.dtype(), [&]<class From>(From) { convert(From{}, bfloat16{}); });
+    dispatch_float("op_check", from.dtype(),
+                   [&]<class From>(From) { convert(From{}, bfloat16{}); });
   } else {
     dispatch_float("op_check", from.dtype(), [&]<class From>(From) {
       dispatch_float("op_check", dtype, [&]<class To>(To) { convert(From{}, To{}); });
@@ -40,9 +41,9 @@ Tensor converted(const Tensor& from, DType dtype) {
 struct Pass {
   DType dtype = DType::f32;
   Device device = {};
-  DType numbers = DType::f32;            // inputs are numbers of this dtype
-  std::vector<size_t> parameters = {};   // inputs that are f32 where `dtype` is bf16
-  bool prefilled = false;                // gradients are added to random numbers
+  DType numbers = DType::f32;           // inputs are numbers of this dtype
+  std::vector<size_t> parameters = {};  // inputs that are f32 where `dtype` is bf16
+  bool prefilled = false;               // gradients are added to random numbers
 
   DType dtype_of_input(size_t i) const {
     const bool parameter = std::ranges::find(parameters, i) != parameters.end();
@@ -134,20 +135,11 @@ bool repeats_for_any_thread_count(const OpCase& op_case) {
   return true;
 }
 
-std::string why_no_cuda() {
-  try {
-    parse_device("cuda");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 double cuda_error(const OpCase& op_case) { return error_on_cuda(op_case, {}); }
 
 double cuda_bf16_error(const OpCase& op_case, const std::vector<size_t>& parameters) {
-  return error_on_cuda(
-      op_case, {.dtype = DType::bf16, .numbers = DType::bf16, .parameters = parameters});
+  return error_on_cuda(op_case,
+                       {.dtype = DType::bf16, .numbers = DType::bf16, .parameters = parameters});
 }
 
 std::string error_text(const std::function<void()>& f) {

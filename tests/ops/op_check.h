@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/testing/gradcheck.h"
+#include "tests/support/cuda_device.h"
 
 namespace offshoot::testing {
 
@@ -20,12 +21,6 @@ double single_precision_error(const OpCase& op_case);
 
 // Whether result and gradients in f32 have the same bits on one and on three threads.
 bool repeats_for_any_thread_count(const OpCase& op_case);
-
-// The first CUDA device; its kernels are emulated in that build.
-inline constexpr Device kCuda{Device::Kind::cuda, 0};
-
-// Why there is no CUDA device to test on; empty when there is one.
-std::string why_no_cuda();
 
 // The largest relative error of result and gradients in f32 on CUDA, against f32 on the CPU. Taken
 // twice, into empty slots and on top of random contents; new memory is full of NaN meanwhile. The
@@ -40,9 +35,3 @@ double cuda_bf16_error(const OpCase& op_case, const std::vector<size_t>& paramet
 std::string error_text(const std::function<void()>& f);
 
 }  // namespace offshoot::testing
-
-// Begins a test that needs a CUDA device, real or emulated.
-#define OFFSHOOT_NEEDS_CUDA()                                       \
-  if (const std::string why_ = ::offshoot::testing::why_no_cuda(); !why_.empty()) { \
-    GTEST_SKIP() << why_;                                           \
-  }
