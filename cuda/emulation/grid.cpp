@@ -32,24 +32,6 @@ std::string to_string(dim3 shape) {
   throw Error("[cuda] launch of " + function_name(kernel) + ": " + what);
 }
 
-void check_shape(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) {
-  if (grid.x < 1 || grid.x > kMaxGridX || grid.y < 1 || grid.y > kMaxGridYZ || grid.z < 1 ||
-      grid.z > kMaxGridYZ) {
-    refuse(kernel, "grid: got " + to_string(grid) + ", expected (1, 1, 1) to " +
-                       to_string({kMaxGridX, kMaxGridYZ, kMaxGridYZ}));
-  }
-  const uint64_t num_threads = uint64_t{block.x} * block.y * block.z;
-  if (num_threads < 1 || num_threads > kMaxThreads || block.z > kMaxBlockZ) {
-    refuse(kernel, "block: got " + to_string(block) + ", expected 1 to " +
-                       std::to_string(kMaxThreads) + " threads and z at most " +
-                       std::to_string(kMaxBlockZ));
-  }
-  if (shared_bytes > kMaxSharedBytes) {
-    refuse(kernel, "dynamic shared memory: got " + std::to_string(shared_bytes) +
-                       " bytes, expected at most " + std::to_string(kMaxSharedBytes));
-  }
-}
-
 // A random permutation of 0 ... count - 1.
 std::vector<uint64_t> shuffled(uint64_t count) {
   std::vector<uint64_t> numbers(count);
@@ -74,6 +56,24 @@ OFFSHOOT_UNSANITIZED void set_shapes(dim3 grid, dim3 block) {
 
 }  // namespace
 
+void check_launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) {
+  if (grid.x < 1 || grid.x > kMaxGridX || grid.y < 1 || grid.y > kMaxGridYZ || grid.z < 1 ||
+      grid.z > kMaxGridYZ) {
+    refuse(kernel, "grid: got " + to_string(grid) + ", expected (1, 1, 1) to " +
+                       to_string({kMaxGridX, kMaxGridYZ, kMaxGridYZ}));
+  }
+  const uint64_t num_threads = uint64_t{block.x} * block.y * block.z;
+  if (num_threads < 1 || num_threads > kMaxThreads || block.z > kMaxBlockZ) {
+    refuse(kernel, "block: got " + to_string(block) + ", expected 1 to " +
+                       std::to_string(kMaxThreads) + " threads and z at most " +
+                       std::to_string(kMaxBlockZ));
+  }
+  if (shared_bytes > kMaxSharedBytes) {
+    refuse(kernel, "dynamic shared memory: got " + std::to_string(shared_bytes) +
+                       " bytes, expected at most " + std::to_string(kMaxSharedBytes));
+  }
+}
+
 void run_grid(const void* kernel, const Body& body, dim3 grid, dim3 block, size_t shared_bytes) {
   if (busy.exchange(true)) fail("a launch inside a kernel, or from a second host thread");
   // Whatever is thrown, the next launch finds the engine free.
@@ -83,7 +83,6 @@ void run_grid(const void* kernel, const Body& body, dim3 grid, dim3 block, size_
       busy.store(false);
     }
   } guard;
-  check_shape(kernel, grid, block, shared_bytes);
   set_order_once();
   prepare_dynamic_shared(shared_bytes);
   set_shapes(grid, block);
