@@ -57,14 +57,18 @@ class Event {
   // Waits for it. Counted as a synchronization where it was not done.
   void wait() const;
 
+  CUevent_st* handle() const { return event_; }
+
  private:
   int device_;
   CUevent_st* event_ = nullptr;
 };
 
 namespace detail {
-void count_synchronization();
-// Throws Error when the calling thread captures a graph: `what` cannot be part of one.
+void count_synchronization() noexcept;
+// Does the calling thread capture a graph? Set by Graph.
+bool& capturing();
+// Throws Error if so: `what` cannot be part of one.
 void refuse_capture(const char* what);
 }  // namespace detail
 
