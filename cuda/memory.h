@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "cuda/stream.h"
+
 namespace offshoot::cuda {
 
 // Takes device addresses once and memory for them as it is committed, in whole granules (2 MiB on
@@ -29,8 +31,8 @@ class AddressSpace {
   int64_t reserved_bytes() const { return reserved_bytes_; }
   int64_t committed_bytes() const { return committed_bytes_; }
 
-  // At least the first `bytes` are backed afterwards; new memory holds anything. Does not wait for
-  // the device. Returns "", or why it could not be and then nothing has changed.
+  // At least the first `bytes` are backed afterwards; new memory holds anything. Returns "", or why
+  // it could not be, and then nothing has changed.
   [[nodiscard]] std::string commit(int64_t bytes);
 
   // Gives memory beyond `bytes` back. What one commit() added goes as a whole or stays, so more
@@ -45,6 +47,7 @@ class AddressSpace {
   };
 
   int device_;
+  Stream stream_;
   int64_t granule_bytes_ = 0;
   int64_t reserved_bytes_ = 0;
   int64_t committed_bytes_ = 0;
@@ -66,16 +69,17 @@ void fill_bytes(void* to, uint8_t value, int64_t bytes, int device);
 class HostCopy {
  public:
   HostCopy(const void* from, int64_t bytes, int device);
-  ~HostCopy();
-  HostCopy(HostCopy&&) noexcept;
-  HostCopy& operator=(HostCopy&&) noexcept;
 
   // The bytes, valid as long as this object. A synchronization only where they are not there yet.
   const void* wait();
 
+  struct Block;  // private to the implementation
+
  private:
-  struct Block;
-  std::unique_ptr<Block> block_;
+  struct GiveBack {
+    void operator()(Block* block) const noexcept;
+  };
+  std::unique_ptr<Block, GiveBack> block_;
 };
 
 struct MemoryStats {
