@@ -15,7 +15,7 @@ set(may_tests tests tools mass models optim ops engine cuda)
 
 # Third-party headers: (header, files that may include it).
 set(guarded
-  "^(cuda|cublas|cudnn|cub/|nccl|nv)" "^cuda/.*\\.(cu|cuh|cpp)$"
+  "^(cuda|cublas|cudnn|cub/|nccl|nv)" "^cuda/(check\\.h|.*\\.(cu|cuh|cpp))$"
   "^nlohmann/" "^engine/json\\.cpp$"
   "^CLI/" "^tools/support/options\\.cpp$"
   "^(hdf5|H5)" "^(engine/hdf5_[a-z]+\\.(h|cpp)|tests/support/[a-z0-9_]+\\.cpp)$"
