@@ -9,7 +9,7 @@ constexpr int kMostInARow = 100'000;
 
 int num_in_a_row;
 int last_thread;
-alignas(8) char fences[8];
+Clock fences;  // of all blocks: what polls a counter in global memory fences before it reads
 
 }  // namespace
 
@@ -29,8 +29,8 @@ OFFSHOOT_UNSANITIZED void before_atomic(Place place) {
 }
 
 OFFSHOOT_UNSANITIZED void fence() {
-  release(fences);
-  acquire(fences);
+  release(&fences);
+  acquire(&fences);
 }
 
 }  // namespace offshoot::emulation

@@ -8,13 +8,13 @@ namespace offshoot::emulation {
 namespace {
 
 struct Barrier {
-  int num_waiting;
   Place place;  // of the first that waits
   const char* what;
   Votes votes;
+  // By turn modulo 2: a slow thread may still read those of the turn before.
   unsigned turn;
-  Votes last_votes[2];  // by turn: a slow thread may still read the one before
-  alignas(8) char order[2][8];
+  Votes last_votes[2];
+  Clock clocks[2];
 };
 Barrier barrier;
 
@@ -25,13 +25,17 @@ OFFSHOOT_UNSANITIZED bool same_place(const Place& a, const Place& b) {
           std::strcmp(a.function_name(), b.function_name()) == 0);
 }
 
-OFFSHOOT_UNSANITIZED void open_if_complete() {
+}  // namespace
+
+OFFSHOOT_UNSANITIZED void begin_barrier() { forget(barrier.clocks, sizeof(barrier.clocks)); }
+
+OFFSHOOT_UNSANITIZED void open_barrier_if_complete() {
   Scheduler& s = scheduler;
-  if (barrier.num_waiting != s.num_live) return;
+  if (s.num_at_barrier != s.num_live) return;
   barrier.last_votes[barrier.turn % 2] = barrier.votes;
   barrier.votes = {0, 0};
-  barrier.num_waiting = 0;
   barrier.turn++;
+  s.num_at_barrier = 0;
   s.idle_turns = 0;
   for (int i = 0; i < s.num_threads; i++) {
     const int thread = wake_order(i, s.num_threads);
@@ -41,33 +45,28 @@ OFFSHOOT_UNSANITIZED void open_if_complete() {
   }
 }
 
-}  // namespace
-
 OFFSHOOT_UNSANITIZED Votes meet_block(bool vote, const char* what, Place place) {
+  Scheduler& s = scheduler;
   const unsigned turn = barrier.turn % 2;
-  release(barrier.order[turn]);
+  release(&barrier.clocks[turn]);
   as_engine();
-  if (barrier.num_waiting == 0) {
+  if (s.num_at_barrier == 0) {
     barrier.place = place;
     barrier.what = what;
   } else if (!same_place(barrier.place, place)) {
-    fail("threads of one block wait at different barriers: %s at %s:%u and %s at %s:%u",
-         barrier.what, barrier.place.file_name(), barrier.place.line(), what, place.file_name(),
-         place.line());
+    fail("threads of one block wait at different barriers: %s at %s:%u:%u, and %s at %s:%u:%u",
+         barrier.what, barrier.place.file_name(), barrier.place.line(), barrier.place.column(),
+         what, place.file_name(), place.line(), place.column());
   }
   (vote ? barrier.votes.yes : barrier.votes.no)++;
-  barrier.num_waiting++;
-  scheduler.threads[scheduler.current].at_barrier = true;
-  open_if_complete();
+  s.num_at_barrier++;
+  s.threads[s.current].at_barrier = true;
+  open_barrier_if_complete();
   wait(what, place);
   const Votes votes = barrier.last_votes[turn];
   as_thread();
-  acquire(barrier.order[turn]);
+  acquire(&barrier.clocks[turn]);
   return votes;
-}
-
-OFFSHOOT_UNSANITIZED void barrier_thread_exit() {
-  if (barrier.num_waiting > 0) open_if_complete();
 }
 
 }  // namespace offshoot::emulation

@@ -13,7 +13,9 @@ struct Votes {
 // Meets all threads of the block that have not returned. Fails when they wait in different places.
 Votes meet_block(bool vote, const char* what, Place place);
 
-void barrier_thread_exit();
+// What the scheduler tells: a new block begins; a thread has returned, while others wait.
+void begin_barrier();
+void open_barrier_if_complete();
 
 }  // namespace offshoot::emulation
 

@@ -64,7 +64,7 @@ void print_waiting_threads() {
   int num_waiting = 0;
   for (int i = 0; i < scheduler.num_threads; i++) {
     const Thread& thread = scheduler.threads[i];
-    if (thread.waits_for == nullptr || i == scheduler.current) continue;
+    if (thread.waits_for == nullptr) continue;
     if (++num_waiting > kMostWaitersShown) continue;
     std::fprintf(stderr, "  thread %s waits in %s at %s:%u\n", to_text(thread_index(i)).characters,
                  thread.waits_for, thread.place.file_name(), thread.place.line());

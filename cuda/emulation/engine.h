@@ -1,6 +1,6 @@
 // What stand-ins for device primitives (barriers, warp operations, atomics, cuda/hopper.cuh) are
 // made of. A primitive runs as the CUDA thread that calls it; while it touches state that threads
-// share it must be the engine, see as_engine(). Functions that switch are OFFSHOOT_UNSANITIZED.
+// share it must be the engine, see as_engine() and as_thread() of sanitizers.h.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,7 @@ namespace offshoot::emulation {
 
 inline constexpr int kWarpSize = 32;
 inline constexpr int kMaxThreads = 1024;  // of a block
+inline constexpr int kMaxWarps = kMaxThreads / kWarpSize;
 
 // In which order runnable threads, and blocks, take turns. From OFFSHOOT_EMULATION_ORDER.
 enum class Order { forward, reverse, random };
@@ -30,16 +31,12 @@ using Place = std::source_location;
 // The running thread's number in its block.
 int current_thread();
 
-// Of the blocks run so far: tells a primitive with state of its own that a new block runs.
+// How many blocks have begun: tells a primitive with state of its own that a new one runs. Blocks
+// are not in order for TSan; clocks that outlive one must be forgotten, lest they order the next.
 uint64_t block_serial();
 
 // The block's dynamic shared memory, 1024-byte aligned; null where the launch asked for none.
 char* dynamic_shared();
-
-// From as_engine() to as_thread(), TSan takes what is done for the engine's doing: calls of
-// instrumented code must not straddle either.
-void as_engine();
-void as_thread();
 
 // Lets all other runnable threads of the block run before the caller goes on: for waits that poll.
 // To be called as the thread. Fails as a livelock when nothing but yielding happens for long.

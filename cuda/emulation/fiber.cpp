@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #include "cuda/emulation/engine.h"
 
 #ifndef __x86_64__

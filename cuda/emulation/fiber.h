@@ -7,7 +7,7 @@
 
 namespace offshoot::emulation {
 
-inline constexpr size_t kStackBytes = 256 * 1024;
+inline constexpr size_t kStackBytes = 260 * 1024;
 
 struct Fiber {
   void* stack_pointer = nullptr;  // while it does not run

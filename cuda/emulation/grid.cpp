@@ -24,8 +24,12 @@ const void* kernel_address;
 uint64_t num_blocks_begun;
 
 std::string to_string(dim3 shape) {
-  return "(" + std::to_string(shape.x) + ", " + std::to_string(shape.y) + ", " +
-         std::to_string(shape.z) + ")";
+  // g++ 12 warns of "(" + std::to_string(...) at -O3.
+  std::string text = "(";
+  text += std::to_string(shape.x);
+  text += ", " + std::to_string(shape.y);
+  text += ", " + std::to_string(shape.z);
+  return text + ")";
 }
 
 [[noreturn]] void refuse(const void* kernel, const std::string& what) {
@@ -86,7 +90,7 @@ void run_grid(const void* kernel, const Body& body, dim3 grid, dim3 block, size_
   set_order_once();
   prepare_dynamic_shared(shared_bytes);
   set_shapes(grid, block);
-  prepare_threads();
+  begin_grid();
   kernel_address = kernel;
   const uint64_t num_blocks = uint64_t{grid.x} * grid.y * grid.z;
   std::vector<uint64_t> random_blocks;
@@ -99,6 +103,7 @@ void run_grid(const void* kernel, const Body& body, dim3 grid, dim3 block, size_
     fill_shared();
     run_block(body);
   }
+  end_grid();
 }
 
 const void* running_kernel() { return kernel_address; }

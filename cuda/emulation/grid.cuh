@@ -22,6 +22,21 @@ void run_grid(const void* kernel, const Body& body, dim3 grid, dim3 block, size_
 // The address of the kernel that runs, or null.
 const void* running_kernel();
 
+// A kernel and its arguments. Each thread gets copies of them, as on a GPU.
+template <class... Parameters>
+struct Call {
+  void (*kernel)(Parameters...);
+  std::tuple<Parameters...> arguments;
+
+  static void run(void* call) {
+    static_cast<Call*>(call)->run_with(std::index_sequence_for<Parameters...>());
+  }
+  template <size_t... kIndices>
+  void run_with(std::index_sequence<kIndices...>) {
+    kernel(std::get<kIndices>(arguments)...);
+  }
+};
+
 }  // namespace offshoot::emulation
 
 namespace offshoot::cuda {
@@ -31,14 +46,10 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
             Arguments&&... arguments) {
   const auto address = reinterpret_cast<const void*>(kernel);
   emulation::check_launch(address, grid, block, shared_bytes);
-  // Each thread gets copies of these copies, as on a GPU.
-  const std::tuple<Parameters...> copies(
-      static_cast<Parameters>(std::forward<Arguments>(arguments))...);
-  emulation::submit([=] {
-    auto call = [&] { std::apply(kernel, copies); };
-    emulation::run_grid(address,
-                        {[](void* context) { (*static_cast<decltype(call)*>(context))(); }, &call},
-                        grid, block, shared_bytes);
+  emulation::Call<Parameters...> call{
+      kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
+  emulation::submit([=]() mutable {
+    emulation::run_grid(address, {call.run, &call}, grid, block, shared_bytes);
   });
 }
 

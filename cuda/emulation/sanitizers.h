@@ -1,32 +1,19 @@
-// What the sanitizers must be told of fibers. Without sanitizers everything here is empty.
+// What TSan must be told of fibers; nothing without it.
 //
 // TSan takes every CUDA thread for a thread of its own and the engine for one more. It sees no
-// order between them but what release() and acquire() state, so it finds the races of a kernel
-// although only one thread runs at a time. Synchronisation objects must be 8 bytes apart, as TSan
-// keeps one clock for each 8-byte cell.
+// order between them but what release() and acquire() state, so it finds the races of a kernel,
+// and those between blocks, although only one thread runs at a time.
 #pragma once
 
 #include <cstddef>
 
 #if !defined(__GNUC__) || defined(__clang__)
-#error "the emulator needs g++: section attributes, and the TSan runtime of g++ 12"
+#error "the emulator needs g++, for the attribute noinit and the TSan of g++ 12"
 #endif
 
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-
-#ifdef __SANITIZE_THREAD__
-extern "C" {
-void* __tsan_get_current_fiber();
-void* __tsan_create_fiber(unsigned flags);
-void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-void __tsan_acquire(void* address);
-void __tsan_release(void* address);
-}
 // For the engine's own functions: TSan must neither see their accesses nor count their calls, as
 // they may begin as one thread and return as another.
+#ifdef __SANITIZE_THREAD__
 #define OFFSHOOT_UNSANITIZED __attribute__((no_sanitize("thread"), noinline))
 #else
 #define OFFSHOOT_UNSANITIZED
@@ -34,29 +21,40 @@ void __tsan_release(void* address);
 
 namespace offshoot::emulation {
 
-// What TSan calls a fiber; null without TSan.
-using TsanFiber = void*;
+// Something to synchronise by: who acquires it comes after all who released it. It may be any
+// object, but TSan keeps only one for each 8-byte cell of memory.
+struct Clock {
+  alignas(8) char cell[8];
+};
 
 #ifdef __SANITIZE_THREAD__
 
-inline constexpr bool kThreadSanitizer = true;
+void release(void* clock);
+void acquire(void* clock);
 
-OFFSHOOT_UNSANITIZED inline TsanFiber current_tsan_fiber() { return __tsan_get_current_fiber(); }
-OFFSHOOT_UNSANITIZED inline TsanFiber create_tsan_fiber() { return __tsan_create_fiber(0); }
-// The flag says that switching orders nothing.
-OFFSHOOT_UNSANITIZED inline void become(TsanFiber fiber) { __tsan_switch_to_fiber(fiber, 1); }
-OFFSHOOT_UNSANITIZED inline void release(void* object) { __tsan_release(object); }
-OFFSHOOT_UNSANITIZED inline void acquire(void* object) { __tsan_acquire(object); }
+// As if the memory were new: nobody has used it yet, or its clocks.
+void forget(void* begin, size_t bytes);
+
+// For a grid with blocks of so many threads; the caller is the engine.
+void begin_identities(int num_threads);
+
+// A block's threads are not those with the same numbers of the block before.
+void renew_identities();
+
+// From as_engine() to as_thread(), what is done is the engine's doing, else the current thread's.
+// Calls of functions that are not OFFSHOOT_UNSANITIZED must not straddle either.
+void as_engine();
+void as_thread();
 
 #else
 
-inline constexpr bool kThreadSanitizer = false;
-
-inline TsanFiber current_tsan_fiber() { return nullptr; }
-inline TsanFiber create_tsan_fiber() { return nullptr; }
-inline void become(TsanFiber) {}
 inline void release(void*) {}
 inline void acquire(void*) {}
+inline void forget(void*, size_t) {}
+inline void begin_identities(int) {}
+inline void renew_identities() {}
+inline void as_engine() {}
+inline void as_thread() {}
 
 #endif
 

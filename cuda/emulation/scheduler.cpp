@@ -20,14 +20,12 @@ dim3 indexed_shape(0, 0, 0);
 
 Fiber* running_fiber;
 Fiber* engine_fiber;  // on which run_block() was called
-TsanFiber engine_tsan_fiber;
 // Without a thread; they wait in run_threads().
 int num_idle_fibers;
 Fiber* idle_fibers[kMaxThreads + 1];
 
-// The engine and all threads of a block, in order at its beginning and its end.
-alignas(8) char beginning[8];
-alignas(8) char end[8];
+// The engine comes before all threads of a block, and after all those of a grid.
+Clock beginning, end;
 
 OFFSHOOT_UNSANITIZED void switch_to(Fiber* fiber) {
   Fiber* from = running_fiber;
@@ -68,10 +66,12 @@ OFFSHOOT_UNSANITIZED int pick() {
 // The current thread has returned.
 OFFSHOOT_UNSANITIZED void exit_thread() {
   Scheduler& s = scheduler;
+  const int warp = s.current / kWarpSize;
   s.num_live--;
+  s.live_lanes[warp] &= ~(1u << s.current % kWarpSize);
   s.idle_turns = 0;
-  barrier_thread_exit();
-  warp_thread_exit();
+  if (s.num_at_barrier > 0) open_barrier_if_complete();
+  if (s.num_meetings[warp] > 0) complete_meetings(warp);
 }
 
 // What every fiber does: runs threads from their beginning, one after another.
@@ -96,9 +96,9 @@ OFFSHOOT_UNSANITIZED void run_threads() {
       continue;
     }
     as_thread();
-    acquire(beginning);
+    acquire(&beginning);
     body.run(body.context);
-    release(end);
+    release(&end);
     as_engine();
     exit_thread();
   }
@@ -110,12 +110,13 @@ OFFSHOOT_UNSANITIZED Fiber* idle_fiber() {
 
 }  // namespace
 
-OFFSHOOT_UNSANITIZED void prepare_threads() {
+OFFSHOOT_UNSANITIZED void begin_grid() {
   Scheduler& s = scheduler;
   const dim3 shape = position.block_shape;
   s.num_threads = static_cast<int>(shape.x * shape.y * shape.z);
-  engine_tsan_fiber = current_tsan_fiber();
-  running_fiber = engine_fiber = adopt_stack();
+  s.current = -1;
+  engine_fiber = running_fiber = adopt_stack();
+  begin_identities(s.num_threads);
   if (shape.x == indexed_shape.x && shape.y == indexed_shape.y && shape.z == indexed_shape.z)
     return;
   indexed_shape = shape;
@@ -123,21 +124,24 @@ OFFSHOOT_UNSANITIZED void prepare_threads() {
     const auto number = static_cast<unsigned>(i);
     index_of[i] = {number % shape.x, number / shape.x % shape.y, number / shape.x / shape.y};
     s.unstarted[i] = i;
-    if (kThreadSanitizer && s.threads[i].tsan_fiber == nullptr) {
-      s.threads[i].tsan_fiber = create_tsan_fiber();
-    }
   }
 }
+
+OFFSHOOT_UNSANITIZED void end_grid() { acquire(&end); }
 
 OFFSHOOT_UNSANITIZED void run_block(const Body& new_body) {
   Scheduler& s = scheduler;
   body = new_body;
   s.num_live = s.num_unstarted = s.num_threads;
-  warps_block_begin();
-  release(beginning);
+  for (int first = 0; first < s.num_threads; first += kWarpSize) {
+    const int left = s.num_threads - first;
+    s.live_lanes[first / kWarpSize] = left < kWarpSize ? (1u << left) - 1 : ~0u;
+  }
+  renew_identities();
+  begin_barrier();
+  begin_warps();
+  release(&beginning);
   switch_to(idle_fiber());
-  acquire(end);
-  s.current = -1;
 }
 
 OFFSHOOT_UNSANITIZED void wait(const char* what, Place place) {
@@ -163,17 +167,7 @@ OFFSHOOT_UNSANITIZED void wait(const char* what, Place place) {
   thread.waits_for = nullptr;
 }
 
-OFFSHOOT_UNSANITIZED void wake(int thread) { scheduler.ready.push(thread); }
-
-OFFSHOOT_UNSANITIZED int wake_order(int index, int count) {
-  // The last one woken runs first.
-  return scheduler.order == Order::reverse ? index : count - 1 - index;
-}
-
 OFFSHOOT_UNSANITIZED int current_thread() { return scheduler.current; }
-
-OFFSHOOT_UNSANITIZED void as_engine() { become(engine_tsan_fiber); }
-OFFSHOOT_UNSANITIZED void as_thread() { become(scheduler.threads[scheduler.current].tsan_fiber); }
 
 OFFSHOOT_UNSANITIZED void note_progress() { scheduler.idle_turns = 0; }
 

@@ -14,7 +14,6 @@ struct Thread {
   const char* waits_for;  // null unless it waits
   Place place;
   bool at_barrier;
-  TsanFiber tsan_fiber;
 };
 
 // Thread numbers, last in, first out.
@@ -45,6 +44,9 @@ struct Scheduler {
   int num_unstarted;
   ThreadStack ready, yielding;
   int64_t idle_turns;  // yields since anything happened
+  int num_at_barrier;
+  unsigned live_lanes[kMaxWarps];
+  int num_meetings[kMaxWarps];  // of some lanes of the warp, that others keep waiting
   Thread threads[kMaxThreads];
   int unstarted[kMaxThreads];
 };
@@ -59,8 +61,9 @@ struct Body {
   void* context;
 };
 
-// Before the blocks of a launch: `position` has their shape.
-void prepare_threads();
+// Around the blocks of a launch; `position` has their shape.
+void begin_grid();
+void end_grid();
 
 // Runs all threads of the block that `position` describes.
 void run_block(const Body& body);
@@ -68,8 +71,12 @@ void run_block(const Body& body);
 // The current thread waits until somebody wakes it.
 void wait(const char* what, Place place);
 
-// To wake several of `count` threads, go through wake_order(0 ... count - 1).
-void wake(int thread);
-int wake_order(int index, int count);
+OFFSHOOT_UNSANITIZED inline void wake(int thread) { scheduler.ready.push(thread); }
+
+// To wake several of `count` threads, go through wake_order(0 ... count - 1): the last one that is
+// woken runs first.
+OFFSHOOT_UNSANITIZED inline int wake_order(int index, int count) {
+  return scheduler.order == Order::reverse ? index : count - 1 - index;
+}
 
 }  // namespace offshoot::emulation

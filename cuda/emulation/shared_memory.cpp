@@ -18,8 +18,9 @@ constexpr size_t kAlignment = 1024;  // that OFFSHOOT_DYNAMIC_SHARED promises
 char* dynamic_begin;
 size_t dynamic_bytes;
 
-// Unseen by all sanitizers: ASan's red zones lie between static variables.
 OFFSHOOT_UNSANITIZED void fill(char* begin, size_t bytes) {
+  forget(begin, bytes);
+  // Unseen by sanitizers: ASan's red zones lie between static variables.
   asm volatile("rep stosb" : "+D"(begin), "+c"(bytes) : "a"(0xff) : "memory");
 }
 
@@ -38,13 +39,12 @@ void prepare_dynamic_shared(size_t bytes) {
 }
 
 void fill_shared() {
-  fill(dynamic_begin, dynamic_bytes);
-  if (!static_shared_touched) return;
+  if (dynamic_bytes > 0) fill(dynamic_begin, dynamic_bytes);
+  if (!__atomic_exchange_n(&static_shared_touched, false, __ATOMIC_RELAXED)) return;
   static const std::vector<MemoryRange> variables = loaded_sections(".noinit");
   for (const MemoryRange& range : variables) {
     fill(range.begin, static_cast<size_t>(range.end - range.begin));
   }
-  static_shared_touched = false;
 }
 
 OFFSHOOT_UNSANITIZED char* dynamic_shared() { return dynamic_begin; }

@@ -1,7 +1,7 @@
 #include "cuda/emulation/warp.h"
 
 #include <cstring>
-#include <vector>
+#include <deque>
 
 #include "cuda/emulation/scheduler.h"
 
@@ -13,61 +13,73 @@ struct Meeting {
   unsigned mask;
   unsigned arrived;
   const char* what;
+  // By turn modulo 2: a slow lane may still read those of the turn before.
   unsigned turn;
-  // By turn: a slow lane may still read those of the one before.
   unsigned lanes[2];
   uint64_t values[2][kWarpSize];
+  Clock clocks[2];
 };
 
-struct Warp {
-  unsigned live_lanes;
-  std::vector<Meeting> meetings;
-  alignas(8) char order[2][8];  // by turn
-};
-Warp* const warps = new Warp[kMaxThreads / kWarpSize];  // never destroyed
+// Of each warp; references to them stay valid. Never destroyed: kernels may run until the end.
+using Meetings = std::deque<Meeting>;
+Meetings* const meetings_of = new Meetings[kMaxWarps];
+constexpr size_t kManyMeetings = 32;
 
-OFFSHOOT_UNSANITIZED Warp& warp_of(int thread) { return warps[thread / kWarpSize]; }
-
-OFFSHOOT_UNSANITIZED Meeting& find_meeting(Warp& warp, unsigned mask) {
-  for (Meeting& meeting : warp.meetings) {
+OFFSHOOT_UNSANITIZED Meeting& find_meeting(Meetings& meetings, unsigned mask) {
+  for (Meeting& meeting : meetings) {
     if (meeting.mask == mask) return meeting;
   }
   Meeting meeting{};
   meeting.mask = mask;
-  warp.meetings.push_back(meeting);
-  return warp.meetings.back();
+  meetings.push_back(meeting);
+  return meetings.back();
 }
 
-OFFSHOOT_UNSANITIZED void complete_if_all_arrived(const Warp& warp, Meeting& meeting) {
-  if (meeting.arrived != (meeting.mask & warp.live_lanes)) return;
-  const int first = scheduler.current / kWarpSize * kWarpSize;
+OFFSHOOT_UNSANITIZED void complete_if_all_arrived(int warp, Meeting& meeting) {
+  Scheduler& s = scheduler;
+  if (meeting.arrived != (meeting.mask & s.live_lanes[warp])) return;
   for (int i = 0; i < kWarpSize; i++) {
     const int lane = wake_order(i, kWarpSize);
-    if (meeting.arrived >> lane & 1) wake(first + lane);
+    if (meeting.arrived >> lane & 1) wake(warp * kWarpSize + lane);
   }
   meeting.lanes[meeting.turn % 2] = meeting.arrived;
   meeting.arrived = 0;
   meeting.turn++;
-  note_progress();
+  s.num_meetings[warp]--;
+  s.idle_turns = 0;
 }
 
 }  // namespace
 
+OFFSHOOT_UNSANITIZED void begin_warps() {
+  for (int warp = 0; warp * kWarpSize < scheduler.num_threads; warp++) {
+    Meetings& meetings = meetings_of[warp];
+    if (meetings.size() > kManyMeetings) meetings.clear();
+    for (Meeting& meeting : meetings) forget(meeting.clocks, sizeof(meeting.clocks));
+  }
+}
+
+OFFSHOOT_UNSANITIZED void complete_meetings(int warp) {
+  for (Meeting& meeting : meetings_of[warp]) {
+    if (meeting.arrived != 0) complete_if_all_arrived(warp, meeting);
+  }
+}
+
 OFFSHOOT_UNSANITIZED LaneValues meet_warp(unsigned mask, uint64_t value, const char* what,
                                           Place place, Memory memory) {
-  const int self = scheduler.current;
-  const int lane = self % kWarpSize;
-  Warp& warp = warp_of(self);
+  const int lane = current_lane();
+  const int warp = scheduler.current / kWarpSize;
   as_engine();
   if ((mask >> lane & 1) == 0) {
     fail("%s at %s:%u: lane %d is not in its own mask %#010x", what, place.file_name(),
          place.line(), lane, mask);
   }
-  Meeting& meeting = find_meeting(warp, mask);
+  Meeting& meeting = find_meeting(meetings_of[warp], mask);
   if (meeting.arrived == 0) {
     meeting.what = what;
+    scheduler.num_meetings[warp]++;
   } else if (meeting.what != what && std::strcmp(meeting.what, what) != 0) {
-    fail("lanes of one warp meet in different operations: %s, and %s at %s:%u", meeting.what, what,
+    fail("lanes of one warp meet for different operations: %s, and %s at %s:%u", meeting.what, what,
          place.file_name(), place.line());
   }
   const unsigned turn = meeting.turn % 2;
@@ -75,35 +87,21 @@ OFFSHOOT_UNSANITIZED LaneValues meet_warp(unsigned mask, uint64_t value, const c
   meeting.arrived |= 1u << lane;
   if (memory == Memory::ordered) {
     as_thread();
-    release(warp.order[turn]);
+    release(&meeting.clocks[turn]);
     as_engine();
   }
   complete_if_all_arrived(warp, meeting);
   wait(what, place);
-  const Meeting& met = find_meeting(warp, mask);  // it may have moved
-  const LaneValues values{met.values[turn], met.lanes[turn]};
+  const LaneValues values{meeting.values[turn], meeting.lanes[turn]};
   as_thread();
-  if (memory == Memory::ordered) acquire(warp.order[turn]);
+  if (memory == Memory::ordered) acquire(&meeting.clocks[turn]);
   return values;
 }
 
 OFFSHOOT_UNSANITIZED int current_lane() { return scheduler.current % kWarpSize; }
 
-OFFSHOOT_UNSANITIZED unsigned live_lanes() { return warp_of(scheduler.current).live_lanes; }
-
-OFFSHOOT_UNSANITIZED void warps_block_begin() {
-  for (int left = scheduler.num_threads, i = 0; left > 0; left -= kWarpSize, i++) {
-    warps[i].live_lanes = left >= kWarpSize ? ~0u : (1u << left) - 1;
-    if (warps[i].meetings.size() > kWarpSize) warps[i].meetings.clear();
-  }
-}
-
-OFFSHOOT_UNSANITIZED void warp_thread_exit() {
-  Warp& warp = warp_of(scheduler.current);
-  warp.live_lanes &= ~(1u << current_lane());
-  for (Meeting& meeting : warp.meetings) {
-    if (meeting.arrived != 0) complete_if_all_arrived(warp, meeting);
-  }
+OFFSHOOT_UNSANITIZED unsigned live_lanes() {
+  return scheduler.live_lanes[scheduler.current / kWarpSize];
 }
 
 }  // namespace offshoot::emulation

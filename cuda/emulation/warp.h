@@ -32,9 +32,10 @@ int current_lane();
 // Of the caller's warp: the lanes that have not returned.
 unsigned live_lanes();
 
-// What the scheduler tells: a new block begins; the current thread has returned.
-void warps_block_begin();
-void warp_thread_exit();
+// What the scheduler tells: a new block begins; a thread of the warp has returned, while others
+// wait.
+void begin_warps();
+void complete_meetings(int warp);
 
 template <class T>
 uint64_t to_bits(T value) {
