@@ -25,7 +25,7 @@
 
 namespace offshoot::cuda {
 
-inline constexpr int64_t kWgmmaWidth = 64;
+inline constexpr int64_t kWgmmaWidth = 8;
 inline constexpr int64_t kWgmmaRows = 128;
 
 enum class GroupedKernel : uint8_t { loop, wgmma };
