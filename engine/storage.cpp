@@ -9,12 +9,17 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "cuda/context.h"
 #include "cuda/memory.h"
 #include "engine/address_space.h"
 #include "engine/error.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace offshoot {
 namespace {
@@ -26,6 +31,9 @@ std::atomic<bool> poison{false};
 #endif
 
 constexpr int64_t kSmallestBlock = 256;
+// From here on all classes are multiples of 256 bytes, to which CUDA's libraries want theirs
+// aligned.
+constexpr int64_t kSmallestCudaBlock = 1024;
 // What is asked of the system at once: at least this much, and as much again as is held. It is
 // address space; pages come when they are touched.
 constexpr int64_t kSmallestRequest = 64 << 20;
@@ -41,6 +49,26 @@ int64_t memory_bytes(Device device) {
     if (device.is_cuda()) return cuda::properties(device.index).memory_bytes;
   }
   return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+// Whether AddressSanitizer watches over the device's memory: what was not asked for, or was given
+// back, must not be touched, neither by the host nor by an emulated kernel.
+bool watched([[maybe_unused]] Device device) {
+#ifdef __SANITIZE_ADDRESS__
+  return !device.is_cuda() || cuda::kEmulated;
+#else
+  return false;
+#endif
+}
+void forbid([[maybe_unused]] std::byte* data, [[maybe_unused]] int64_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_poison_memory_region(data, static_cast<size_t>(bytes));
+#endif
+}
+void allow([[maybe_unused]] std::byte* data, [[maybe_unused]] int64_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(data, static_cast<size_t>(bytes));
+#endif
 }
 
 struct SizeClass {
@@ -81,7 +109,7 @@ class Pool {
   // A block of the size's class.
   std::byte* take(int64_t bytes) {
     if (bytes > space_->reserved_bytes()) fail_to_get(bytes);
-    const SizeClass wanted = size_class(bytes);
+    const SizeClass wanted = class_of(bytes);
     const std::lock_guard lock(mutex_);
     auto& free = classes_[wanted.index].free;
     std::byte* block = nullptr;
@@ -93,12 +121,14 @@ class Pool {
     }
     stats_.pooled_bytes_in_use += wanted.bytes;
     stats_.pooled_bytes_peak = std::max(stats_.pooled_bytes_peak, stats_.pooled_bytes_in_use);
+    if (watched(device_)) allow(block, bytes);
     return block;
   }
 
   void give_back(std::byte* block, int64_t bytes) noexcept {
-    const SizeClass its = size_class(bytes);
+    const SizeClass its = class_of(bytes);
     const std::lock_guard lock(mutex_);
+    if (watched(device_)) forbid(block, its.bytes);
     stats_.pooled_bytes_in_use -= its.bytes;
     classes_[its.index].free.push_back(block);  // make() has reserved the room
   }
@@ -107,7 +137,9 @@ class Pool {
     const std::lock_guard lock(mutex_);
     join_free_blocks();
     space_->release_beyond(touched_bytes_);
-    stats_.pooled_bytes = space_->committed_bytes();
+    const int64_t kept = space_->committed_bytes();
+    if (watched(device_)) allow(space_->data() + kept, stats_.pooled_bytes - kept);
+    stats_.pooled_bytes = kept;
   }
 
   template <class F>
@@ -131,6 +163,10 @@ class Pool {
     }
   }
 
+  SizeClass class_of(int64_t bytes) const {
+    return size_class(device_.is_cuda() ? std::max(bytes, kSmallestCudaBlock) : bytes);
+  }
+
   [[noreturn]] void fail_to_get(int64_t bytes) const {
     fail("storage", "cannot get {} bytes on {} from the system", bytes, to_string(device_));
   }
@@ -152,11 +188,13 @@ class Pool {
     if (its.free.capacity() <= its.blocks) its.free.reserve(2 * its.blocks + 8);
     std::byte* block = cut(wanted.bytes);
     const bool may_touch = touched_bytes_ + wanted.bytes <= kTouchedPart * stats_.pooled_bytes_peak;
-    if (block == nullptr && !may_touch) {
+    if (block == nullptr && may_touch) block = touch(wanted.bytes);
+    if (block == nullptr) {
       join_free_blocks();
       block = cut(wanted.bytes);
     }
     if (block == nullptr) block = touch(wanted.bytes);
+    if (block == nullptr) fail_to_get(wanted.bytes);
     ++its.blocks;
     return block;
   }
@@ -197,19 +235,20 @@ class Pool {
         joined.push_back(range);
       }
     }
-    if (!joined.empty() && joined.back().data + joined.back().bytes == space_->data() + touched_bytes_) {
+    if (!joined.empty() &&
+        joined.back().data + joined.back().bytes == space_->data() + touched_bytes_) {
       touched_bytes_ -= joined.back().bytes;
       joined.pop_back();
     }
     ranges_.swap(joined);
   }
 
-  // From the end, asking the system where it is not far enough.
+  // From the end, asking the system where it is not far enough. Null where that has no more.
   std::byte* touch(int64_t bytes) {
     const int64_t lacking = touched_bytes_ + bytes - stats_.pooled_bytes;
     if (lacking > 0 && !request(std::max({lacking, spare_bytes(), kSmallestRequest})) &&
         !request(lacking)) {
-      fail_to_get(lacking);
+      return nullptr;
     }
     std::byte* block = space_->data() + touched_bytes_;
     touched_bytes_ += bytes;
@@ -225,7 +264,8 @@ class Pool {
     const int64_t wanted = stats_.pooled_bytes + bytes;
     if (wanted > space_->reserved_bytes() || !space_->commit(wanted).empty()) return false;
     ++stats_.system_requests;
-    stats_.pooled_bytes = space_->committed_bytes();
+    const int64_t had = std::exchange(stats_.pooled_bytes, space_->committed_bytes());
+    if (watched(device_)) forbid(space_->data() + had, stats_.pooled_bytes - had);
     return true;
   }
 

@@ -32,13 +32,14 @@ class Storage {
   Device device_;
 };
 
-// At least `bytes` of memory, 64-byte aligned, contents undefined. It comes from a cache of blocks
-// by size class and goes back there, so that a loop of constant shapes asks the system for nothing
-// after its first pass, and one of varying shapes soon does not.
+// At least `bytes` of memory, 64-byte aligned (CUDA: 256), contents undefined. It comes from a
+// cache of blocks by size class and goes back there, so that a loop of constant shapes asks the
+// system for nothing after its first pass, and one of varying shapes soon does not.
 // Debug builds fill it with 0xff bytes (NaN), others when testing::poison_storage() asks for it:
-// what is read before it is written shows. Each device has a cache of its own; on CUDA a block given
-// back may be taken at once, as all work of a device is done in order. Throws Error when bytes < 0
-// or the system has no memory.
+// what is read before it is written shows. Builds with AddressSanitizer report what touches bytes
+// that were not asked for, or were given back: the host, and kernels where they are emulated.
+// Each device has a cache of its own; on CUDA a block given back may be taken at once, as all work
+// of a device is done in order. Throws Error when bytes < 0 or the system has no memory.
 std::shared_ptr<Storage> pooled_storage(int64_t bytes, Device device = {});
 
 struct StorageStats {

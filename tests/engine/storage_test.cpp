@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "cuda/context.h"
 #include "engine/error.h"
 #include "engine/random.h"
 
@@ -175,6 +176,32 @@ TEST(Storage, PoisonShowsWhatIsReadBeforeItIsWritten) {
   testing::poison_storage(false);
 #endif
 }
+
+#ifdef __SANITIZE_ADDRESS__
+void touch(std::byte* at) { *static_cast<volatile std::byte*>(at) = std::byte{1}; }
+
+void expect_watched(Device device) {
+  const Block block = pooled_storage(100, device);
+  touch(block->data() + 99);
+  EXPECT_DEATH(touch(block->data() + 100), "use-after-poison");
+  EXPECT_DEATH(touch(block->data() + 255), "use-after-poison");
+  std::byte* const given_back = pooled_storage(1 << 20, device)->data();
+  EXPECT_DEATH(touch(given_back), "use-after-poison");
+  EXPECT_DEATH(touch(given_back + (1 << 20)), "use-after-poison");
+  pooled_storage(80 << 20, device);
+  release_pooled_storage(device);
+  const Block anew = pooled_storage(80 << 20, device);  // forbidden again but for what it is
+  touch(anew->data() + (80 << 20) - 1);
+  EXPECT_DEATH(touch(anew->data() + (80 << 20)), "use-after-poison");
+}
+
+TEST(StorageDeathTest, WhatWasNotAskedForIsNotTouched) { expect_watched({}); }
+
+TEST(StorageDeathTestCuda, WhatWasNotAskedForIsNotTouched) {
+  if (!cuda::kEmulated) GTEST_SKIP() << "kernels are not watched on a device";
+  expect_watched({Device::Kind::cuda, 0});
+}
+#endif
 
 TEST(Storage, RefusesSizesThatCannotBe) {
   EXPECT_THROW(pooled_storage(-1), Error);
