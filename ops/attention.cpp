@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cmath>
+#include <type_traits>
 
+#include "cuda/attention.h"
 #include "engine/parallel.h"
 #include "ops/attention_kernel.h"
 #include "ops/op.h"
@@ -19,6 +21,13 @@ using attention_kernel::Rows;
 struct Columns {
   Tensor tensor;
   int64_t first = 0;
+
+  // On CUDA, those of all heads in all sequences.
+  template <class T>
+  cuda::AttentionRows<T> device_rows() const {
+    const int64_t stride = tensor.last_dim();
+    return {tensor.device_data<std::remove_const_t<T>>() + first, stride, tensor.dim(1) * stride};
+  }
 
   // Those of one head in one sequence.
   template <class T>
@@ -53,6 +62,20 @@ struct Problem {
             static_cast<T>(scale),
             causal,
             key_mask.defined() ? key_mask.data<int32_t>() + batch * Tk : nullptr};
+  }
+  template <class T>
+  cuda::Attention<T> on_device() const {
+    return {q.device_rows<const T>(),
+            k.device_rows<const T>(),
+            v.device_rows<const T>(),
+            B,
+            Tq,
+            Tk,
+            heads,
+            Dh,
+            static_cast<float>(scale),
+            causal,
+            key_mask.defined() ? key_mask.device_data<int32_t>() : nullptr};
   }
 };
 
@@ -125,6 +148,51 @@ void backward(const Problem& problem, const Tensor& out, const Tensor& log_sums,
   });
 }
 
+// Memory for one call of a launcher, given back when this dies: later work is ordered behind it.
+class DeviceScratch {
+ public:
+  explicit DeviceScratch(Device device) : device_(device) {}
+
+  cuda::Scratch giver() {
+    return [this](int64_t bytes) -> void* {
+      memory_ = Tensor({(bytes + 3) / 4}, DType::i32, device_);
+      return memory_.address();
+    };
+  }
+
+ private:
+  Device device_;
+  Tensor memory_;
+};
+
+template <class T>
+void forward_cuda(const Problem& problem, const Tensor& out, const Tensor& log_sums) {
+  DeviceScratch scratch(out.device());
+  cuda::attention_forward(problem.on_device<T>(), Columns{out}.device_rows<T>(),
+                          log_sums.device_data<float>(), scratch.giver(), out.device().index,
+                          stream_of(out));
+}
+
+template <class T>
+cuda::AttentionGradient<T> device_gradient(const GradSlot& slot, int64_t first) {
+  if (!slot) return {};
+  return {Columns{slot.grad, first}.device_rows<T>(), slot.overwrite};
+}
+
+template <class T>
+void backward_cuda(const Problem& problem, const Tensor& out, const Tensor& log_sums,
+                   const Tensor& dout, const Gradients& to) {
+  DeviceScratch scratch(out.device());
+  const cuda::AttentionBackward<T> back{Columns{out}.device_rows<const T>(),
+                                        Columns{dout}.device_rows<const T>(),
+                                        log_sums.device_data<float>(),
+                                        device_gradient<T>(to.dq, problem.q.first),
+                                        device_gradient<T>(to.dk, problem.k.first),
+                                        device_gradient<T>(to.dv, problem.v.first)};
+  cuda::attention_backward(problem.on_device<T>(), back, scratch.giver(), out.device().index,
+                           stream_of(out));
+}
+
 Problem make_problem(std::string_view op, const Columns& q, const Columns& k, const Columns& v,
                      int64_t D, const AttentionOptions& options) {
   Problem problem{q,
@@ -142,6 +210,10 @@ Problem make_problem(std::string_view op, const Columns& q, const Columns& k, co
     fail(op, "heads: got {}, expected a divisor of {} columns", options.heads, D);
   }
   problem.Dh = D / options.heads;
+  if (q.tensor.device().is_cuda() && problem.Dh > cuda::kMaxAttentionColumns) {
+    fail(op, "columns of a head: got {} on CUDA, expected at most {}", problem.Dh,
+         cuda::kMaxAttentionColumns);
+  }
   if (!(options.scale >= 0) || !std::isfinite(options.scale)) {
     fail(op, "scale: got {}, expected a positive number, or 0", options.scale);
   }
@@ -152,6 +224,7 @@ Problem make_problem(std::string_view op, const Columns& q, const Columns& k, co
   if (options.key_mask.defined()) {
     check_shape(op, "key_mask", options.key_mask, {problem.B, problem.Tk});
     check_dtype(op, "key_mask", options.key_mask, DType::i32);
+    problem.key_mask = options.key_mask.to(q.tensor.device());
   }
   return problem;
 }
@@ -166,27 +239,39 @@ Problem make_problem(const Tensor& q, const Tensor& k, const Tensor& v,
   check_rank(kAttention, "k", k, 3);
   check_shape(kAttention, "k", k, {q.dim(0), k.dim(1), q.dim(2)});
   check_shape(kAttention, "v", v, k.shape());
-  check_dtype(kAttention, "k", k, q.dtype());
-  check_dtype(kAttention, "v", v, q.dtype());
+  check_like(kAttention, "k", k, q);
+  check_like(kAttention, "v", v, q);
   return make_problem(kAttention, {q}, {k}, {v}, q.dim(2), options);
+}
+
+Tensor run(Tape& tape, std::string_view op, const Problem& problem) {
+  const Tensor &q = problem.q.tensor, &k = problem.k.tensor, &v = problem.v.tensor;
+  const Tensor out({problem.B, problem.Tq, problem.heads * problem.Dh}, q.dtype(), q.device());
+  const DType sums = q.device().is_cuda() ? DType::f32 : q.dtype();
+  const Tensor log_sums({problem.tasks(), problem.Tq}, sums, q.device());
+  dispatch(
+      op, q, [&]<class T>(T) { forward<T>(problem, out, log_sums); },
+      [&]<class T>(T) { forward_cuda<T>(problem, out, log_sums); });
+  const bool packed = q.key() == k.key() && problem.k.first != problem.q.first;
+  tape.record(
+      op, {q, k, v}, out, [op, problem, packed, out, log_sums](Tape& walk, const Tensor& dout) {
+        const GradSlot dq = walk.slot(problem.q.tensor);
+        // Three parts of one tensor do not overlap; three uses of one tensor are in turn.
+        const Gradients to =
+            packed ? Gradients{dq, dq, dq}
+                   : Gradients{dq, walk.slot(problem.k.tensor), walk.slot(problem.v.tensor)};
+        dispatch(
+            op, out, [&]<class T>(T) { backward<T>(problem, out, log_sums, dout, to); },
+            [&]<class T>(T) { backward_cuda<T>(problem, out, log_sums, dout, to); });
+      });
+  return out;
 }
 
 }  // namespace
 
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v,
                  const AttentionOptions& options) {
-  const Problem problem = make_problem(q, k, v, options);
-  const Tensor out(q.shape(), q.dtype());
-  const Tensor log_sums({problem.tasks(), problem.Tq}, q.dtype());
-  dispatch_float(kAttention, q.dtype(), [&]<class T>(T) { forward<T>(problem, out, log_sums); });
-  tape.record(kAttention, {q, k, v}, out, [problem, out, log_sums](Tape& walk, const Tensor& dout) {
-    const GradSlot dq = walk.slot(problem.q.tensor), dk = walk.slot(problem.k.tensor),
-                   dv = walk.slot(problem.v.tensor);
-    dispatch_float(kAttention, out.dtype(), [&]<class T>(T) {
-      backward<T>(problem, out, log_sums, dout, {dq, dk, dv});
-    });
-  });
-  return out;
+  return run(tape, kAttention, make_problem(q, k, v, options));
 }
 
 Tensor self_attention(Tape& tape, const Tensor& qkv, const AttentionOptions& options) {
@@ -194,19 +279,8 @@ Tensor self_attention(Tape& tape, const Tensor& qkv, const AttentionOptions& opt
   check_rank(kSelfAttention, "qkv", qkv, 3);
   const int64_t D = qkv.dim(2) / 3;
   check_shape(kSelfAttention, "qkv", qkv, {qkv.dim(0), qkv.dim(1), 3 * D});
-  const Problem problem =
-      make_problem(kSelfAttention, {qkv, 0}, {qkv, D}, {qkv, 2 * D}, D, options);
-  const Tensor out({qkv.dim(0), qkv.dim(1), D}, qkv.dtype());
-  const Tensor log_sums({problem.tasks(), problem.Tq}, qkv.dtype());
-  dispatch_float(kSelfAttention, qkv.dtype(),
-                 [&]<class T>(T) { forward<T>(problem, out, log_sums); });
-  tape.record(kSelfAttention, {qkv}, out, [problem, out, log_sums](Tape& walk, const Tensor& dout) {
-    const GradSlot slot = walk.slot(problem.q.tensor);  // three parts that do not overlap
-    dispatch_float(kSelfAttention, out.dtype(), [&]<class T>(T) {
-      backward<T>(problem, out, log_sums, dout, {slot, slot, slot});
-    });
-  });
-  return out;
+  return run(tape, kSelfAttention,
+             make_problem(kSelfAttention, {qkv, 0}, {qkv, D}, {qkv, 2 * D}, D, options));
 }
 
 Tensor attention_reference(const Tensor& q, const Tensor& k, const Tensor& v,

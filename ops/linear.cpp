@@ -1,5 +1,9 @@
 #include "ops/linear.h"
 
+#include <type_traits>
+
+#include "cuda/elements.h"
+#include "cuda/gemm.h"
 #include "ops/bias.h"
 #include "ops/gemm.h"
 #include "ops/op.h"
@@ -35,24 +39,94 @@ void backward(Tape& walk, const Tensor& x, const Tensor& weight, const Tensor& b
   add_column_sums(g, N, H, walk.slot(bias));
 }
 
+// What products on CUDA read: the weight, rounded to x's dtype.
+template <class T>
+Tensor operand_of(const Tensor& weight) {
+  if constexpr (std::is_same_v<T, float>) {
+    return weight;
+  } else {
+    const Tensor rounded(weight.shape(), dtype_of<T>, weight.device());
+    cuda::accumulate_elements(weight.device_data<float>(), rounded.device_data<T>(), weight.size(),
+                              true, stream_of(weight));
+    return rounded;
+  }
+}
+
+// out = x operand^T + bias
+template <class T>
+void forward_cuda(const Tensor& x, const Tensor& operand, const Tensor& bias, const Tensor& out) {
+  cuda::Gemm product;
+  product.M = row_count(x), product.N = operand.dim(0), product.K = x.last_dim();
+  product.a = x.device_data<T>(), product.b = operand.device_data<T>();
+  product.c = out.device_data<T>();
+  product.transpose_b = true;
+  if (bias.defined()) {
+    product.epilogue = cuda::GemmEpilogue::bias;
+    product.bias = bias.device_data<float>();
+  }
+  cuda::gemm(product, x.device().index, stream_of(x));
+}
+
+template <class T>
+void backward_cuda(Tape& walk, const Tensor& x, const Tensor& operand, const Tensor& weight,
+                   const Tensor& bias, const Tensor& dout) {
+  const int64_t N = row_count(x), D = x.last_dim(), H = weight.dim(0);
+  const int device = x.device().index;
+  if (const GradSlot dx = walk.slot(x)) {
+    cuda::Gemm product;
+    product.M = N, product.N = D, product.K = H;
+    product.a = dout.device_data<T>(), product.b = operand.device_data<T>();
+    product.c = dx.grad.device_data<T>(), product.overwrite = dx.overwrite;
+    cuda::gemm(product, device, stream_of(x));
+  }
+  const GradSlot dweight = walk.slot(weight), dbias = walk.slot(bias);
+  if (!dweight && !dbias) return;
+  cuda::Gemm product;  // without columns where only dbias is wanted
+  product.M = H, product.N = dweight ? D : 0, product.K = N;
+  product.a = dout.device_data<T>(), product.transpose_a = true;
+  product.b = x.device_data<T>();
+  if (dweight) product.c = dweight.grad.device_data<float>(), product.overwrite = dweight.overwrite;
+  if (dbias) {
+    product.epilogue = cuda::GemmEpilogue::bias_gradient;
+    product.dbias = dbias.grad.device_data<float>(), product.overwrite_dbias = dbias.overwrite;
+  }
+  cuda::gemm(product, device, stream_of(x));
+}
+
+void check(std::string_view op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_float(op, "x", x);
+  check_rows(op, "x", x);
+  check_rank(op, "weight", weight, 2);
+  check_shape(op, "weight", weight, {std::max<int64_t>(1, weight.dim(0)), x.last_dim()});
+  check_parameter(op, "weight", weight, x);
+  if (bias.defined()) {
+    check_shape(op, "bias", bias, {weight.dim(0)});
+    check_parameter(op, "bias", bias, x);
+  }
+}
+
+Tensor output_of(const Tensor& x, const Tensor& weight) {
+  return {x.shape().with(x.rank() - 1, weight.dim(0)), x.dtype(), x.device()};
+}
+
 }  // namespace
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  check_float(kName, "x", x);
-  check_rows(kName, "x", x);
-  check_rank(kName, "weight", weight, 2);
-  check_shape(kName, "weight", weight, {std::max<int64_t>(1, weight.dim(0)), x.last_dim()});
-  check_dtype(kName, "weight", weight, x.dtype());
-  if (bias.defined()) {
-    check_shape(kName, "bias", bias, {weight.dim(0)});
-    check_dtype(kName, "bias", bias, x.dtype());
-  }
-
-  const Tensor out(x.shape().with(x.rank() - 1, weight.dim(0)), x.dtype());
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(x, weight, bias, out); });
-  tape.record(kName, {x, weight, bias}, out, [x, weight, bias](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, x.dtype(), [&]<class T>(T) { backward<T>(walk, x, weight, bias, dout); });
-  });
+  check(kName, x, weight, bias);
+  const Tensor out = output_of(x, weight);
+  Tensor operand;  // on CUDA
+  dispatch(
+      kName, x, [&]<class T>(T) { forward<T>(x, weight, bias, out); },
+      [&]<class T>(T) {
+        operand = operand_of<T>(weight);
+        forward_cuda<T>(x, operand, bias, out);
+      });
+  tape.record(kName, {x, weight, bias}, out,
+              [x, operand, weight, bias](Tape& walk, const Tensor& dout) {
+                dispatch(
+                    kName, x, [&]<class T>(T) { backward<T>(walk, x, weight, bias, dout); },
+                    [&]<class T>(T) { backward_cuda<T>(walk, x, operand, weight, bias, dout); });
+              });
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "cuda/gemm.h"
 #include "engine/parallel.h"
 #include "ops/bias.h"
 #include "ops/gemm.h"
@@ -103,9 +104,88 @@ void backward_b(const Problem& problem, const T* dout, const GradSlot& db) {
   });
 }
 
+// As many products as there are batches in one call: op(a) and op(b) row-major, as they are stored.
+template <class T>
+void forward_cuda(const Problem& problem, const Tensor& out) {
+  const int64_t M = problem.M, N = problem.N, K = problem.K;
+  cuda::Gemm product;
+  product.M = M, product.N = N, product.K = K;
+  product.a = problem.a.device_data<T>(), product.transpose_a = problem.transpose_a;
+  product.b = problem.b.device_data<T>(), product.transpose_b = problem.transpose_b;
+  product.c = out.device_data<T>();
+  product.batch = problem.batches;
+  product.stride_a = M * K, product.stride_b = problem.shared_b ? 0 : K * N;
+  product.stride_c = M * N;
+  if (problem.bias.defined()) {
+    product.epilogue = cuda::GemmEpilogue::bias;
+    product.bias = problem.bias.device_data<float>();
+  }
+  cuda::gemm(product, out.device().index, stream_of(out));
+}
+
+template <class T>
+void backward_a_cuda(const Problem& problem, const Tensor& dout, const GradSlot& da) {
+  const int64_t M = problem.M, N = problem.N, K = problem.K;
+  cuda::Gemm product;
+  const cuda::ConstElements g = dout.device_data<T>(), b = problem.b.device_data<T>();
+  const int64_t stride_b = problem.shared_b ? 0 : K * N;
+  if (problem.transpose_a) {
+    product.M = K, product.N = M, product.K = N;
+    product.a = b, product.transpose_a = problem.transpose_b, product.stride_a = stride_b;
+    product.b = g, product.transpose_b = true, product.stride_b = M * N;
+  } else {
+    product.M = M, product.N = K, product.K = N;
+    product.a = g, product.stride_a = M * N;
+    product.b = b, product.transpose_b = !problem.transpose_b, product.stride_b = stride_b;
+  }
+  product.c = da.grad.device_data<T>(), product.overwrite = da.overwrite;
+  product.batch = problem.batches, product.stride_c = M * K;
+  cuda::gemm(product, dout.device().index, stream_of(dout));
+}
+
+// Batches that share b are added up one after the other.
+template <class T>
+void backward_b_cuda(const Problem& problem, const Tensor& dout, const GradSlot& db) {
+  const int64_t M = problem.M, N = problem.N, K = problem.K;
+  if (problem.batches == 0 && db.overwrite) fill_zero(db.grad);
+  cuda::Gemm product;
+  const cuda::ConstElements g = dout.device_data<T>(), a = problem.a.device_data<T>();
+  if (problem.transpose_b) {
+    product.M = N, product.N = K, product.K = M;
+    product.a = g, product.transpose_a = true, product.stride_a = M * N;
+    product.b = a, product.transpose_b = problem.transpose_a, product.stride_b = M * K;
+  } else {
+    product.M = K, product.N = N, product.K = M;
+    product.a = a, product.transpose_a = !problem.transpose_a, product.stride_a = M * K;
+    product.b = g, product.stride_b = M * N;
+  }
+  product.c = db.grad.device_data<T>(), product.overwrite = db.overwrite;
+  if (!problem.shared_b) {
+    product.batch = problem.batches, product.stride_c = K * N;
+    return cuda::gemm(product, dout.device().index, stream_of(dout));
+  }
+  for (int64_t batch = 0; batch < problem.batches; ++batch) {
+    cuda::gemm(product, dout.device().index, stream_of(dout));
+    product.a = product.a + product.stride_a, product.b = product.b + product.stride_b;
+    product.overwrite = false;
+  }
+}
+
+// The sums of dout's rows: all that a product without columns does.
+template <class T>
+void backward_bias_cuda(const Problem& problem, const Tensor& dout, const GradSlot& dbias) {
+  cuda::Gemm product;
+  product.M = problem.N, product.N = 0, product.K = problem.batches * problem.M;
+  product.a = dout.device_data<T>(), product.transpose_a = true;
+  product.epilogue = cuda::GemmEpilogue::bias_gradient;
+  product.b = cuda::ConstElements(nullptr, product.a.type);
+  product.dbias = dbias.grad.device_data<float>(), product.overwrite_dbias = dbias.overwrite;
+  cuda::gemm(product, dout.device().index, stream_of(dout));
+}
+
 Problem make_problem(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
   check_float(kName, "a", a);
-  check_dtype(kName, "b", b, a.dtype());
+  check_like(kName, "b", b, a);
   if (a.rank() < 2) {
     fail(kName, "a: got shape {}, expected at least 2 axes", to_string(a.shape()));
   }
@@ -120,7 +200,7 @@ Problem make_problem(const Tensor& a, const Tensor& b, const MatmulOptions& opti
   check_shape(kName, "b", b, expected);
   if (options.bias.defined()) {
     check_shape(kName, "bias", options.bias, {N});
-    check_dtype(kName, "bias", options.bias, a.dtype());
+    check_parameter(kName, "bias", options.bias, a);
   }
 
   int64_t batches = 1;
@@ -135,15 +215,27 @@ Problem make_problem(const Tensor& a, const Tensor& b, const MatmulOptions& opti
 Tensor matmul(Tape& tape, const Tensor& a, const Tensor& b, const MatmulOptions& options) {
   const Problem problem = make_problem(a, b, options);
   const int64_t rows = a.dim(options.transpose_a ? -1 : -2);
-  const Tensor out(a.shape().with(a.rank() - 2, rows).with(a.rank() - 1, problem.N), a.dtype());
-  dispatch_float(kName, a.dtype(), [&]<class T>(T) { forward<T>(problem, out); });
+  const Tensor out(a.shape().with(a.rank() - 2, rows).with(a.rank() - 1, problem.N), a.dtype(),
+                   a.device());
+  dispatch(
+      kName, a, [&]<class T>(T) { forward<T>(problem, out); },
+      [&]<class T>(T) { forward_cuda<T>(problem, out); });
   tape.record(kName, {a, b, options.bias}, out, [problem](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, dout.dtype(), [&]<class T>(T) {
-      const T* const g = dout.data<T>();
-      if (const GradSlot da = walk.slot(problem.a)) backward_a<T>(problem, g, da);
-      if (const GradSlot db = walk.slot(problem.b)) backward_b<T>(problem, g, db);
-      add_column_sums(g, problem.batches * problem.M, problem.N, walk.slot(problem.bias));
-    });
+    dispatch(
+        kName, dout,
+        [&]<class T>(T) {
+          const T* const g = dout.data<T>();
+          if (const GradSlot da = walk.slot(problem.a)) backward_a<T>(problem, g, da);
+          if (const GradSlot db = walk.slot(problem.b)) backward_b<T>(problem, g, db);
+          add_column_sums(g, problem.batches * problem.M, problem.N, walk.slot(problem.bias));
+        },
+        [&]<class T>(T) {
+          if (const GradSlot da = walk.slot(problem.a)) backward_a_cuda<T>(problem, dout, da);
+          if (const GradSlot db = walk.slot(problem.b)) backward_b_cuda<T>(problem, dout, db);
+          if (const GradSlot dbias = walk.slot(problem.bias)) {
+            backward_bias_cuda<T>(problem, dout, dbias);
+          }
+        });
   });
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cuda/attention.h"
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -146,6 +147,139 @@ TEST(Attention, SinglePrecisionFollowsDouble) {
 
 TEST(Attention, RepeatsForAnyNumberOfThreads) {
   EXPECT_TRUE(testing::repeats_for_any_thread_count(attend("odd", {5, 67, 67, 3, 11, true})));
+}
+
+std::vector<OpCase> cuda_cases() {
+  return {attend("one_key", {1, 1, 1, 1, 1}),
+          attend("prime_sizes", {2, 7, 33, 3, 5}),
+          attend("queries_beyond_a_tile", {1, 65, 7, 2, 16}),
+          attend("keys_beyond_a_tile", {1, 7, 65, 1, 64}),
+          attend("causal", {2, 33, 33, 2, 16, true}),
+          attend("causal_one", {3, 1, 1, 2, 1, true}),
+          attend("masked", {3, 7, 65, 2, 5, false, true}),
+          attend("causal_masked", {2, 65, 65, 1, 72, true, true}),
+          attend("widest_heads", {1, 18, 33, 1, 256}),
+          attend("wide_odd_heads", {1, 17, 33, 2, 131, false, true}),
+          attend_self("self_one", {2, 1, 1, 3, 1}),
+          attend_self("self", {2, 7, 7, 2, 5}),
+          attend_self("self_causal", {2, 65, 65, 2, 16, true}),
+          attend_self("self_causal_masked", {2, 33, 33, 3, 1, true, true})};
+}
+
+TEST(AttentionCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case : cuda_cases()) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op_case.name;
+  }
+}
+
+TEST(AttentionCuda, OneTensorMayPlayEveryPart) {
+  OFFSHOOT_NEEDS_CUDA();
+  const OpCase op_case{"shared", {{2, 11, 6}}, [](Tape& tape, const std::vector<Tensor>& in) {
+                         return attention(tape, in[0], in[0], in[0], {.heads = 2, .causal = true});
+                       }};
+  EXPECT_LT(testing::cuda_error(op_case), 1e-5);
+}
+
+TEST(AttentionCuda, AnyGradientMayBeWantedAlone) {
+  OFFSHOOT_NEEDS_CUDA();
+  std::vector<Tensor> inputs;
+  for (const uint64_t seed : {1, 2, 3}) {
+    inputs.push_back(testing::random_tensor({2, 9, 6}, DType::f32, seed).to(testing::kCuda));
+  }
+  const auto gradients = [&](std::initializer_list<size_t> watched) {
+    Tape tape;
+    for (const size_t i : watched) tape.watch(inputs[i]);
+    const Tensor out = attention(tape, inputs[0], inputs[1], inputs[2], {.heads = 2});
+    tape.backward(out, Tensor::full(out.shape(), DType::f32, 0.5, testing::kCuda));
+    std::vector<Tensor> grads;
+    for (const size_t i : watched) grads.push_back(tape.grad(inputs[i]).to(Device{}));
+    return grads;
+  };
+  const auto all = gradients({0, 1, 2});
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(testing::relative_error(gradients({i})[0], all[i]), 0.0) << i;
+  }
+}
+
+// A single visible key has probability 1; what is subtracted in dq and dk is rounding only.
+TEST(AttentionCuda, OneTokenIsItsValue) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const int64_t Dh : {5, 72}) {
+    std::vector<Tensor> inputs;
+    for (const uint64_t seed : {1, 2, 3, 4}) {
+      inputs.push_back(testing::random_tensor({3, 1, 2 * Dh}, DType::f32, seed));
+    }
+    Tape tape;
+    const Tensor v = inputs[2].to(testing::kCuda);
+    tape.watch(v);
+    const Tensor out = attention(tape, inputs[0].to(testing::kCuda), inputs[1].to(testing::kCuda),
+                                 v, {.heads = 2, .causal = true});
+    EXPECT_EQ(testing::relative_error(out.to(Device{}), inputs[2]), 0.0);
+    tape.backward(out, inputs[3].to(testing::kCuda));
+    EXPECT_EQ(testing::relative_error(tape.grad(v).to(Device{}), inputs[3]), 0.0);
+  }
+}
+
+void expect_zeros(const Tensor& tensor) {
+  const Tensor here = tensor.to(Device{});
+  for (const float value : here.elements<float>()) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(AttentionCuda, NoSequencesQueriesOrKeysAreLegal) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Device device = testing::kCuda;
+  const Tensor none({2, 0, 4}, DType::f32, device), no_batch({0, 3, 12}, DType::f32, device);
+  const Tensor some = testing::random_tensor({2, 3, 4}, DType::f32, 1).to(device);
+  Tape no_keys, no_queries, nothing;
+  for (Tape* tape : {&no_keys, &no_queries, &nothing}) {
+    for (const Tensor& input : {none, some, no_batch}) tape->watch(input);
+  }
+  const Tensor blind = attention(no_keys, some, none, none, {.heads = 2});
+  expect_zeros(blind);
+  no_keys.backward(blind, some.clone());
+  expect_zeros(no_keys.grad(some));
+  const Tensor idle = attention(no_queries, none, some, some, {.heads = 2});
+  no_queries.backward(idle, none.clone());
+  expect_zeros(no_queries.grad(some));
+  const Tensor empty = self_attention(nothing, no_batch, {.heads = 2});
+  nothing.backward(empty, empty.clone());
+  EXPECT_EQ(nothing.grad(no_batch).size(), 0);
+}
+
+TEST(AttentionCuda, LargeScoresDoNotOverflow) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape = Tape::none();
+  const Tensor q = Tensor::from<float>({1, 1, 1}, {1.0f}).to(testing::kCuda);
+  const Tensor k = Tensor::from<float>({1, 2, 1}, {1e4f, -1e4f}).to(testing::kCuda);
+  const Tensor v = Tensor::from<float>({1, 2, 1}, {3.0f, 5.0f}).to(testing::kCuda);
+  EXPECT_EQ(attention(tape, q, k, v, {}).item(), 3.0);
+}
+
+TEST(AttentionCuda, NeverWaitsAndCountsItsCalls) {
+  OFFSHOOT_NEEDS_CUDA();
+  if constexpr (kHasCuda) {
+    const Tensor qkv = Tensor::zeros({2, 3, 12}, DType::f32, testing::kCuda);
+    const Tensor mask = Tensor::from<int32_t>({2, 3}, {1, 1, 1, 1, 0, 1});
+    const int64_t waits = device_waits(), calls = cuda::attention_stats().own;
+    Tape tape;
+    tape.watch(qkv);
+    const Tensor out = self_attention(tape, qkv, {.heads = 2, .key_mask = mask});
+    tape.backward(out, Tensor::zeros(out.shape(), DType::f32, testing::kCuda));
+    EXPECT_EQ(device_waits(), waits);
+    EXPECT_EQ(cuda::attention_stats().own, calls + 2);
+  }
+}
+
+TEST(AttentionCuda, SaysWhatItCannotDo) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape;
+  const Tensor x({1, 2, 257}, DType::f32, testing::kCuda), y({1, 2, 257}, DType::f32);
+  EXPECT_EQ(testing::error_text([&] { attention(tape, x, x, x, {}); }),
+            "[attention] columns of a head: got 257 on CUDA, expected at most 256");
+  EXPECT_EQ(testing::error_text([&] { attention(tape, x, y, y, {}); }),
+            "[attention] k: got a tensor on cpu, expected cuda:0");
 }
 
 TEST(Attention, LargeScoresDoNotOverflow) {

@@ -66,6 +66,70 @@ TEST(Linear, NoRowsIsLegal) {
   }
 }
 
+TEST(LinearCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case :
+       {OpCase{"ones", {{1, 1}, {1, 1}, {1}}, run}, OpCase{"one_row", {{5}, {3, 5}, {3}}, run},
+        OpCase{"prime_sizes", {{2, 7, 13}, {11, 13}, {11}}, run},
+        OpCase{"no_bias", {{7, 13}, {5, 13}}, run},
+        OpCase{"multiples", {{64, 32}, {48, 32}, {48}}, run},
+        OpCase{"larger_than_a_tile", {{131, 67}, {103, 67}, {103}}, run}}) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2}), 2e-2) << op_case.name;
+  }
+}
+
+// With some of the inputs watched only, every gradient is what it is with all of them.
+TEST(LinearCuda, AnyGradientMayBeWantedAlone) {
+  OFFSHOOT_NEEDS_CUDA();
+  std::vector<Tensor> inputs = {testing::random_tensor({7, 13}, DType::f32, 1),
+                                testing::random_tensor({5, 13}, DType::f32, 2),
+                                testing::random_tensor({5}, DType::f32, 3)};
+  for (Tensor& input : inputs) input = input.to(testing::kCuda);
+  const auto gradients = [&](std::initializer_list<size_t> watched) {
+    Tape tape;
+    for (const size_t i : watched) tape.watch(inputs[i]);
+    tape.backward(run(tape, inputs), Tensor::full({7, 5}, DType::f32, 0.5, testing::kCuda));
+    std::vector<Tensor> grads;
+    for (const size_t i : watched) grads.push_back(tape.grad(inputs[i]).to(Device{}));
+    return grads;
+  };
+  const auto all = gradients({0, 1, 2});
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_LT(testing::relative_error(gradients({i})[0], all[i]), 1e-6) << i;
+  }
+}
+
+TEST(LinearCuda, NoRowsIsLegal) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto op : {run}) {
+      Tape tape;
+      const Tensor x({0, 3}, dtype, testing::kCuda);
+      const Tensor weight = testing::random_tensor({2, 3}, DType::f32, 1).to(testing::kCuda);
+      const Tensor bias = testing::random_tensor({2}, DType::f32, 2).to(testing::kCuda);
+      for (const Tensor& input : {x, weight, bias}) tape.watch(input);
+      tape.backward(op(tape, {x, weight, bias}), Tensor({0, 2}, dtype, testing::kCuda));
+      for (const Tensor& input : {weight, bias}) {
+        const Tensor grad = tape.grad(input).to(Device{});
+        for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+      }
+    }
+  }
+}
+
+TEST(LinearCuda, NeverWaits) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor x = Tensor::zeros({5, 3}, DType::bf16, testing::kCuda);
+  const Tensor weight = Tensor::zeros({2, 3}, DType::f32, testing::kCuda);
+  const Tensor bias = Tensor::zeros({2}, DType::f32, testing::kCuda);
+  const int64_t before = device_waits();
+  Tape tape;
+  for (const Tensor& input : {x, weight, bias}) tape.watch(input);
+  tape.backward(linear(tape, x, weight, bias), Tensor::zeros({5, 2}, DType::bf16, testing::kCuda));
+  EXPECT_EQ(device_waits(), before);
+}
+
 TEST(Linear, NamesWhatIsWrong) {
   const Tensor x({4, 3}, DType::f32), weight({2, 3}, DType::f32), bias({2}, DType::f32);
   const auto message = [](const Tensor& a, const Tensor& b, const Tensor& c) {

@@ -25,21 +25,22 @@ TEST_P(MatmulGradient, MatchesCentralDifferences) {
   EXPECT_LT(testing::gradient_error(GetParam()), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Cases, MatmulGradient,
-    ::testing::Values(product("ones", {{1, 1}, {1, 1}, {1}}),
-                      product("prime_sizes", {{7, 13}, {13, 11}, {11}}),
-                      product("transposed_a", {{13, 7}, {13, 11}}, true),
-                      product("transposed_b", {{7, 13}, {11, 13}, {11}}, false, true),
-                      product("transposed_both", {{13, 7}, {11, 13}}, true, true),
-                      product("batched", {{2, 3, 5, 7}, {2, 3, 7, 2}, {2}}),
-                      product("batched_transposed_a", {{5, 7, 3}, {5, 7, 2}}, true),
-                      product("batched_transposed_b", {{5, 3, 7}, {5, 2, 7}}, false, true),
-                      product("shared", {{2, 3, 5, 7}, {7, 2}, {2}}),
-                      product("shared_transposed_a", {{3, 7, 5}, {7, 2}, {2}}, true),
-                      product("shared_transposed_both", {{3, 7, 5}, {2, 7}}, true, true),
-                      product("larger_than_a_tile", {{67, 41}, {41, 103}, {103}})),
-    testing::case_name);
+std::vector<OpCase> cases() {
+  return {product("ones", {{1, 1}, {1, 1}, {1}}),
+          product("prime_sizes", {{7, 13}, {13, 11}, {11}}),
+          product("transposed_a", {{13, 7}, {13, 11}}, true),
+          product("transposed_b", {{7, 13}, {11, 13}, {11}}, false, true),
+          product("transposed_both", {{13, 7}, {11, 13}}, true, true),
+          product("batched", {{2, 3, 5, 7}, {2, 3, 7, 2}, {2}}),
+          product("batched_transposed_a", {{5, 7, 3}, {5, 7, 2}}, true),
+          product("batched_transposed_b", {{5, 3, 7}, {5, 2, 7}}, false, true),
+          product("shared", {{2, 3, 5, 7}, {7, 2}, {2}}),
+          product("shared_transposed_a", {{3, 7, 5}, {7, 2}, {2}}, true),
+          product("shared_transposed_both", {{3, 7, 5}, {2, 7}}, true, true),
+          product("larger_than_a_tile", {{67, 41}, {41, 103}, {103}})};
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, MatmulGradient, ::testing::ValuesIn(cases()), testing::case_name);
 
 TEST(Matmul, MatchesGoldenValues) {
   testing::expect_matches_golden("matmul", [](Tape& tape, const testing::GoldenCase& golden) {
@@ -81,6 +82,34 @@ TEST(Matmul, SumOfNothingIsZero) {
                 Tensor({0, 2, 3}, DType::f32));
   const Tensor grad = tape.grad(shared);
   for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(MatmulCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case : cases()) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case, {2}), 2e-2) << op_case.name;
+  }
+}
+
+TEST(MatmulCuda, SumOfNothingIsZero) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape;
+  const Device device = testing::kCuda;
+  const Tensor a({2, 0}, DType::f32, device), b({0, 3}, DType::f32, device),
+      batches({0, 4, 2}, DType::f32, device);
+  const Tensor shared = Tensor::full({4, 3}, DType::f32, 1.0, device),
+               bias = Tensor::full({3}, DType::f32, 2.0, device);
+  for (const Tensor& input : {shared, bias}) tape.watch(input);
+  const Tensor out = matmul(tape, a, b).to(Device{});
+  EXPECT_EQ(out.shape(), (Shape{2, 3}));
+  for (const float value : out.elements<float>()) EXPECT_EQ(value, 0.0f);
+  tape.backward(matmul(tape, batches, shared, {.transpose_a = true, .bias = bias}),
+                Tensor({0, 2, 3}, DType::f32, device));
+  for (const Tensor& input : {shared, bias}) {
+    const Tensor grad = tape.grad(input).to(Device{});
+    for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+  }
 }
 
 TEST(Matmul, NamesWhatIsWrong) {
