@@ -4,6 +4,7 @@
 
 #include "engine/error.h"
 #include "models/layer_record.h"
+#include "ops/expert_mlp.h"
 #include "ops/grouped_gemm.h"
 #include "ops/layout.h"
 #include "ops/permute.h"
@@ -13,7 +14,7 @@ namespace {
 
 Tensor drawn(const Scope& scope, std::string_view leaf, const Shape& shape, int64_t fan_in) {
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
-  return uniform(shape, scope.dtype, scope.random(leaf), -bound, bound);
+  return uniform(shape, scope.dtype, scope.random(leaf), -bound, bound).to(scope.device);
 }
 
 const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
@@ -70,13 +71,12 @@ Tensor MoeLayer::forward(Context& context, const Tensor& x) {
   }
   Tape& tape = context.tape;
   const Tensor tokens = x.rank() == 2 ? x : reshape(tape, x, {x.size() / D, D});
-  const Routed routed = router_->forward(context, tokens);
+  const int64_t row_alignment = expert_row_alignment(tokens, options_.hidden, D);
+  const Routed routed = router_->forward(context, tokens, row_alignment);
   const Routing& routing = routed.routing;
   const Tensor rows = dispatch_tokens(tape, tokens, routing);
-  const Tensor hidden = grouped_linear(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
-                                       routing.expert_offsets, Epilogue::gelu);
-  const Tensor out = grouped_linear(tape, hidden, tape.watch(fc2_weight_), tape.watch(fc2_bias_),
-                                    routing.expert_offsets, Epilogue::none);
+  const Tensor out = expert_mlp(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
+                                tape.watch(fc2_weight_), tape.watch(fc2_bias_), routing);
   const Tensor y = combine_tokens(tape, out, routing);
   if (context.sink != nullptr) context.sink->add({*this, name_, routed});
   return x.rank() == 2 ? y : reshape(tape, y, x.shape());

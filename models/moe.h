@@ -26,6 +26,8 @@ struct MoeOptions {
 // Parameters, one row an expert, all in the growth group called like the layer:
 //   "fc1.weight" [E, H, D], "fc1.bias" [E, H], "fc2.weight" [E, D, H], "fc2.bias" [E, D], drawn
 //   uniformly from +-1/sqrt(fan_in); and the router's.
+// They live on the scope's device. On CUDA x may be bf16: the experts compute in it, the gate and
+// all parameters stay in float32.
 // E is read from the weights' shape on every call, so a growth between two steps just works.
 class MoeLayer final : public FeedForward {
  public:

@@ -23,13 +23,14 @@ struct Routed {
 class Router : public Module {
  public:
   // x [N, D]. Experts in context.row_offsets (by the group's name) get that much added to their
-  // logits; minus infinity leaves one out.
-  virtual Routed forward(Context& context, const Tensor& x) = 0;
+  // logits; minus infinity leaves one out. `row_alignment` is what the layer wants of
+  // RouteOptions; one that ignores it costs time on CUDA.
+  virtual Routed forward(Context& context, const Tensor& x, int64_t row_alignment) = 0;
 };
 
 // Softmax over a linear gate: logits = x W_r^T (+ b), "weight" [E, D] drawn uniformly from
-// +-1/sqrt(D). Top-k (Shazeer et al. 2017, arXiv 1701.06538) or top-p routing (Huang et al. 2024,
-// arXiv 2403.07652), as the options say.
+// +-1/sqrt(D), in float32 where x is bf16. Top-k (Shazeer et al. 2017, arXiv 1701.06538) or top-p
+// routing (Huang et al. 2024, arXiv 2403.07652), as the options say.
 class GateRouter final : public Router {
  public:
   struct Options {
@@ -39,11 +40,12 @@ class GateRouter final : public Router {
   };
   GateRouter(const Scope& scope, int64_t features, GrowthGroup& experts, const Options& options);
 
-  Routed forward(Context& context, const Tensor& x) override;
+  Routed forward(Context& context, const Tensor& x, int64_t row_alignment) override;
   void each_parameter(const ParameterVisitor& visit) override;
 
   Parameter& weight() { return weight_; }
   Parameter* bias() { return bias_.get(); }  // null when there is none
+  // As they were given; each forward pass takes its own row_alignment.
   const RouteOptions& route_options() const { return options_.route; }
 
  private:

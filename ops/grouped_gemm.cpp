@@ -4,6 +4,7 @@
 
 #include "engine/parallel.h"
 #include "ops/bias.h"
+#include "ops/grouped_cuda.h"
 #include "ops/grouped_kernels.h"
 #include "ops/op.h"
 #include "ops/vector_math.h"
@@ -29,15 +30,16 @@ void check(const Layer& layer) {
   check_float(kName, "x", layer.x);
   check_rank(kName, "x", layer.x, 2);
   check_rows(kName, "x", layer.x);
-  check_dtype(kName, "weight", layer.weight, layer.x.dtype());
+  check_parameter(kName, "weight", layer.weight, layer.x);
   check_rank(kName, "weight", layer.weight, 3);
   check_shape(kName, "weight", layer.weight, {layer.E(), layer.H(), layer.x.last_dim()});
   if (layer.bias.defined()) {
-    check_dtype(kName, "bias", layer.bias, layer.x.dtype());
+    check_parameter(kName, "bias", layer.bias, layer.x);
     check_shape(kName, "bias", layer.bias, {layer.E(), layer.H()});
   }
   check_dtype(kName, "expert_offsets", layer.offsets, DType::i64);
   check_shape(kName, "expert_offsets", layer.offsets, {layer.E() + 1});
+  if (layer.x.device().is_cuda()) return;  // offsets: see grouped_cuda::offsets_for()
   const auto rows = layer.rows();
   if (rows.front() != 0 || rows.back() != layer.P() || !std::ranges::is_sorted(rows)) {
     fail(kName, "expert_offsets: got {} to {}, expected them to rise from 0 to {} rows",
@@ -153,12 +155,51 @@ void backward_reference(Tape& tape, const Layer& layer, const Tensor& pre, const
   }
 }
 
+template <class T>
+Tensor run_cuda(Tape& tape, const Layer& layer, int64_t row_alignment) {
+  const auto& [x, weight, bias, given_offsets, epilogue] = layer;
+  const bool gelu = epilogue == Epilogue::gelu;
+  const auto kernel = grouped_cuda::kernel_of<T>(weight, row_alignment);
+  const grouped_cuda::Offsets offsets =
+      grouped_cuda::offsets_for(kName, given_offsets, kernel, layer.P(), x.device());
+  const Tensor weight_used = grouped_cuda::rounded<T>(weight);
+  const Tensor out({layer.P(), layer.H()}, x.dtype(), x.device());
+  const Tensor slope = gelu && tape.wants_any({x, weight, bias})
+                           ? Tensor(out.shape(), out.dtype(), out.device())
+                           : Tensor();
+  const auto activation = gelu ? cuda::GroupedActivation::gelu : cuda::GroupedActivation::none;
+  cuda::grouped_forward(grouped_cuda::layer_of(offsets, kernel, weight, layer.P()),
+                        x.device_data<T>(), weight_used.device_data<T>(),
+                        grouped_cuda::bias_of(bias), activation, out.device_data<T>(),
+                        slope.defined() ? slope.device_data<T>() : nullptr, stream_of(x));
+  tape.record(
+      kName, {x, weight, bias}, out,
+      [layer, kernel, offsets, weight_used, slope](Tape& walk, const Tensor& dout) {
+        const auto of_cuda = grouped_cuda::layer_of(offsets, kernel, layer.weight, layer.P());
+        if (slope.defined()) {  // dout is this call's own
+          cuda::grouped_backward_gelu(of_cuda, dout.device_data<T>(), slope.device_data<T>(),
+                                      dout.device_data<T>(), stream_of(dout));
+        }
+        grouped_cuda::backward_x<T>(walk, of_cuda, dout, weight_used, layer.x);
+        grouped_cuda::backward_parameters<T>(walk, of_cuda, dout, layer.x, layer.weight,
+                                             layer.bias);
+      });
+  return out;
+}
+
 }  // namespace
 
 Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                      const Tensor& expert_offsets, Epilogue epilogue) {
+                      const Tensor& expert_offsets, Epilogue epilogue, int64_t row_alignment) {
   const Layer layer{x, weight, bias, expert_offsets, epilogue};
   check(layer);
+  if constexpr (kHasCuda) {
+    if (x.device().is_cuda()) {
+      return dispatch_cuda(kName, x.dtype(), [&]<class T>(T) -> Tensor {
+        return run_cuda<T>(tape, layer, row_alignment);
+      });
+    }
+  }
   const Tensor out({layer.P(), layer.H()}, x.dtype());
   Tensor derivative;
   if (epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias})) {
@@ -170,6 +211,18 @@ Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const T
                    [&]<class T>(T) { backward<T>(walk, layer, derivative, dout); });
   });
   return out;
+}
+
+int64_t expert_row_alignment(const Tensor& x, int64_t H, int64_t D) {
+  if constexpr (kHasCuda) {
+    if (x.device().is_cuda()) {
+      return dispatch_cuda(kName, x.dtype(), [&]<class T>(T) {
+        return cuda::group_rows(
+            cuda::choose_grouped_kernel(x.device().index, cuda::kElementType<T>, H, D));
+      });
+    }
+  }
+  return 1;
 }
 
 Tensor grouped_linear_reference(Tape& tape, const Tensor& x, const Tensor& weight,

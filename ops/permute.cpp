@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cuda/permute.h"
 #include "engine/parallel.h"
 #include "ops/op.h"
 #include "ops/reduce_kernels.h"
@@ -17,7 +18,23 @@ void check(std::string_view op, std::string_view what, const Tensor& x, int64_t 
   check_rank(op, what, x, 2);
   check_rows(op, what, x);
   check_shape(op, what, x, {rows, x.last_dim()});
-  check_dtype(op, what, x, routing.weights.dtype());
+  check_device(op, what, x, routing.weights.device());
+  if (x.device().is_cuda()) {
+    check_parameter(op, "weights", routing.weights, x);
+  } else {
+    check_dtype(op, what, x, routing.weights.dtype());
+  }
+}
+
+template <class T>
+cuda::PermutePlan plan_of(const Routing& routing) {
+  return {routing.tokens(),
+          routing.rows(),
+          routing.expert_offsets.device_data<int64_t>() + routing.experts(),
+          routing.token_offsets.device_data<int64_t>(),
+          routing.token_of_row.device_data<int32_t>(),
+          routing.pair_of_row.device_data<int32_t>(),
+          routing.row_of_pair.device_data<int32_t>()};
 }
 
 template <class T>
@@ -89,35 +106,64 @@ void combine_backward(const Tensor& y, const Routing& routing, const Tensor& dou
   });
 }
 
+template <class T>
+void combine_backward_cuda(const Tensor& y, const Routing& routing, const Tensor& dout,
+                           const GradSlot& dy, const GradSlot& dweights) {
+  cuda::sum_pairs_backward(
+      plan_of<T>(routing), y.device_data<T>(), routing.weights.device_data<float>(),
+      dout.device_data<T>(), y.last_dim(), dy ? dy.grad.device_data<T>() : nullptr, dy.overwrite,
+      dweights ? dweights.grad.device_data<float>() : nullptr, dweights.overwrite, stream_of(y));
+}
+
 }  // namespace
 
 Tensor dispatch_tokens(Tape& tape, const Tensor& x, const Routing& routing) {
   check(kDispatch, "x", x, routing.tokens(), routing);
-  const Tensor out({routing.pairs(), x.last_dim()}, x.dtype());
-  dispatch_float(kDispatch, x.dtype(), [&]<class T>(T) { copy_rows<T>(x, routing, out); });
-  tape.record(kDispatch, {x}, out, [x, routing](Tape& walk, const Tensor& dout) {
-    dispatch_float(kDispatch, x.dtype(), [&]<class T>(T) {
-      const GradSlot dx = walk.slot(x);
-      sum_rows(dout.data<T>(), routing, x.last_dim(), dx.grad.data<T>(), dx.overwrite,
-               [](int64_t) { return T{1}; });
-    });
+  const int64_t D = x.last_dim();
+  const Tensor out({routing.rows(), D}, x.dtype(), x.device());
+  dispatch(
+      kDispatch, x, [&]<class T>(T) { copy_rows<T>(x, routing, out); },
+      [&]<class T>(T) {
+        cuda::gather_rows(plan_of<T>(routing), x.device_data<T>(), D, out.device_data<T>(),
+                          stream_of(x));
+      });
+  tape.record(kDispatch, {x}, out, [x, routing, D](Tape& walk, const Tensor& dout) {
+    const GradSlot dx = walk.slot(x);
+    dispatch(
+        kDispatch, x,
+        [&]<class T>(T) {
+          sum_rows(dout.data<T>(), routing, D, dx.grad.data<T>(), dx.overwrite,
+                   [](int64_t) { return T{1}; });
+        },
+        [&]<class T>(T) {
+          cuda::sum_pairs<T>(plan_of<T>(routing), dout.device_data<T>(), nullptr, D,
+                             dx.grad.device_data<T>(), dx.overwrite, stream_of(x));
+        });
   });
   return out;
 }
 
 Tensor combine_tokens(Tape& tape, const Tensor& y, const Routing& routing) {
-  check(kCombine, "y", y, routing.pairs(), routing);
-  const Tensor out({routing.tokens(), y.last_dim()}, y.dtype());
-  dispatch_float(kCombine, y.dtype(), [&]<class T>(T) {
-    const T* weights = routing.weights.data<T>();
-    sum_rows(y.data<T>(), routing, y.last_dim(), out.data<T>(), true,
-             [weights](int64_t pair) { return weights[pair]; });
-  });
+  check(kCombine, "y", y, routing.rows(), routing);
+  const int64_t D = y.last_dim();
+  const Tensor out({routing.tokens(), D}, y.dtype(), y.device());
+  dispatch(
+      kCombine, y,
+      [&]<class T>(T) {
+        const T* weights = routing.weights.data<T>();
+        sum_rows(y.data<T>(), routing, D, out.data<T>(), true,
+                 [weights](int64_t pair) { return weights[pair]; });
+      },
+      [&]<class T>(T) {
+        cuda::sum_pairs(plan_of<T>(routing), y.device_data<T>(),
+                        routing.weights.device_data<float>(), D, out.device_data<T>(), true,
+                        stream_of(y));
+      });
   tape.record(kCombine, {y, routing.weights}, out, [y, routing](Tape& walk, const Tensor& dout) {
-    dispatch_float(kCombine, y.dtype(), [&]<class T>(T) {
-      const GradSlot dy = walk.slot(y), dweights = walk.slot(routing.weights);
-      combine_backward<T>(y, routing, dout, dy, dweights);
-    });
+    const GradSlot dy = walk.slot(y), dweights = walk.slot(routing.weights);
+    dispatch(
+        kCombine, y, [&]<class T>(T) { combine_backward<T>(y, routing, dout, dy, dweights); },
+        [&]<class T>(T) { combine_backward_cuda<T>(y, routing, dout, dy, dweights); });
   });
   return out;
 }

@@ -1,9 +1,9 @@
 // Tokens to expert order and back, between routing and the experts (ops/route.h).
 //   dispatch   out[r, :] = x[token_of_row[r], :]
 //   combine    out[n, :] = sum over the pairs p of token n of weights[p] * y[row_of_pair[p], :]
-// Shapes   x and combine's out [N, D]; y and dispatch's out [P, D], rows in expert order; any D
-// >= 1.
-//          One dtype, that of routing.weights.
+// Shapes   x and combine's out [N, D]; y and dispatch's out [R, D], rows in expert order; any D
+//          >= 1. A row that pads an expert's is zeros in dispatch's out and in dy.
+// Types    that of routing.weights; on CUDA f32 or bf16, added up in float32, with weights in f32.
 // Saved    dispatch: the routing. combine: y and the routing. Backward adds into dx; into dy and
 //          dweights (of routing.weights).
 // Repeat   sums run over a token's pairs in their order: the same bits for any thread count.

@@ -2,9 +2,12 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "cuda/route.h"
 #include "engine/parallel.h"
 #include "ops/op.h"
+#include "ops/route_cuda.h"
 #include "ops/route_order.h"
 
 namespace offshoot {
@@ -30,6 +33,7 @@ struct Chosen {
 
 void check(const Tensor& probs, const RouteOptions& options) {
   check_float(kName, "probs", probs);
+  if (probs.device().is_cuda()) check_dtype(kName, "probs", probs, DType::f32);
   check_rank(kName, "probs", probs, 2);
   check_rows(kName, "probs", probs);
   if (options.kind == RouteOptions::Kind::top_k) {
@@ -38,6 +42,30 @@ void check(const Tensor& probs, const RouteOptions& options) {
     }
   } else if (!(options.p > 0 && options.p <= 1)) {
     fail(kName, "p: got {}, expected a number in (0, 1]", options.p);
+  }
+  if (options.k_max < 0) {
+    fail(kName, "k_max: got {}, expected a positive number, or 0 for none", options.k_max);
+  }
+  if (options.row_alignment < 1 || (options.row_alignment > 1 && !probs.device().is_cuda())) {
+    fail(kName, "row_alignment: got {}, expected {}", options.row_alignment,
+         probs.device().is_cuda() ? "at least 1" : "1 on the CPU");
+  }
+}
+
+// Of a token's experts, at most.
+int64_t most_kept(const RouteOptions& options, int64_t E) {
+  if (options.kind == RouteOptions::Kind::top_k) return options.k;
+  return options.k_max == 0 ? E : std::min(E, options.k_max);
+}
+
+// Whether a token may keep fewer. p = 1 keeps all, whatever the rounded sum.
+bool until_mass(const RouteOptions& options) {
+  return options.kind == RouteOptions::Kind::top_p && options.p < 1;
+}
+
+void check_count(std::string_view what, int64_t count) {
+  if (count > std::numeric_limits<int32_t>::max()) {
+    fail(kName, "got {} {}, expected < 2^31", count, what);
   }
 }
 
@@ -59,12 +87,12 @@ void check_scores(const T* probs, int64_t first_token, int64_t last_token, int64
 // How many of a token's experts are kept.
 template <class T>
 int64_t count_kept(const T* probs, const int32_t* order, int64_t E, const RouteOptions& options) {
-  if (options.kind == RouteOptions::Kind::top_k) return options.k;
-  if (options.p == 1) return E;  // whatever the rounded sum
+  const int64_t most = most_kept(options, E);
+  if (!until_mass(options)) return most;
   const T p = static_cast<T>(options.p);
   T mass = 0;
   int64_t kept = 0;
-  while (kept < E && mass < p) mass += probs[order[kept++]];
+  while (kept < most && mass < p) mass += probs[order[kept++]];
   return kept;
 }
 
@@ -79,8 +107,7 @@ void choose_in_block(const T* probs, const RouteOptions& options, const Chosen& 
   check_scores(probs, first, last, E);
   for (int64_t n = first; n < last; ++n) {
     if (E > route_order::kMaxRanked) {
-      const bool top_k = options.kind == RouteOptions::Kind::top_k;
-      route_order::by_sort(probs + n * E, E, top_k ? options.k : E, order + n * E);
+      route_order::by_sort(probs + n * E, E, most_kept(options, E), order + n * E);
     } else if (n % route_order::kLanes == 0) {
       const int64_t tokens = std::min(route_order::kLanes, last - n);
       route_order::by_rank(probs + n * E, tokens, E, order + n * E);
@@ -166,13 +193,17 @@ Routing forward(const Tensor& probs, const RouteOptions& options) {
   routing.token_offsets = Tensor({N + 1}, DType::i64);
   routing.expert_offsets = Tensor({E + 1}, DType::i64);
   const int64_t P = sum_starts(chosen, routing.expert_offsets.data<int64_t>());
-  if (P > std::numeric_limits<int32_t>::max()) fail(kName, "got {} pairs, expected < 2^31", P);
+  check_count("pairs", P);
   routing.weights = Tensor({P}, probs.dtype());
   routing.expert_of_pair = Tensor({P}, DType::i32);
   routing.token_of_row = Tensor({P}, DType::i32);
   routing.row_of_pair = Tensor({P}, DType::i32);
   routing.pair_of_row = Tensor({P}, DType::i32);
   routing.token_offsets.data<int64_t>()[N] = P;
+  routing.tokens_per_expert = Tensor({E}, DType::i64);
+  const int64_t* const offsets = routing.expert_offsets.data<int64_t>();
+  int64_t* const tokens = routing.tokens_per_expert.data<int64_t>();
+  for (int64_t e = 0; e < E; ++e) tokens[e] = offsets[e + 1] - offsets[e];
   const bool renormalise = renormalises(options.weights, N, P);
   parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
@@ -211,10 +242,29 @@ void backward(const Tensor& probs, const Routing& routing, bool renormalised, co
   });
 }
 
+template <class T>
+Routing route_on_cuda(Tape& tape, const Tensor& probs, const RouteOptions& options) {
+  const int64_t most = most_kept(options, probs.dim(1));
+  const int64_t rows =
+      route_cuda::most_rows(probs.dim(0) * most, probs.dim(1), options.row_alignment);
+  check_count("rows", rows);
+  const Tensor sums({probs.dim(0)}, probs.dtype(), probs.device());
+  const Routing routing =
+      route_cuda::forward<T>(probs, options, most, until_mass(options), rows, sums);
+  tape.record(kName, {probs}, routing.weights,
+              [probs, routing, sums, rule = options.weights](Tape& walk, const Tensor& dout) {
+                route_cuda::backward<T>(probs, routing, rule, sums, dout, walk.slot(probs));
+              });
+  return routing;
+}
+
 }  // namespace
 
 Routing route(Tape& tape, const Tensor& probs, const RouteOptions& options) {
   check(probs, options);
+  if constexpr (kHasCuda) {
+    if (probs.device().is_cuda()) return route_on_cuda<float>(tape, probs, options);
+  }
   Routing routing = dispatch_float(
       kName, probs.dtype(), [&]<class T>(T) -> Routing { return forward<T>(probs, options); });
   const bool renormalised = renormalises(options.weights, routing.tokens(), routing.pairs());
@@ -225,6 +275,38 @@ Routing route(Tape& tape, const Tensor& probs, const RouteOptions& options) {
                 });
               });
   return routing;
+}
+
+Routing to_cpu(const Routing& routing) {
+  if (!routing.token_offsets.device().is_cuda()) return routing;
+  Routing cpu;
+  cpu.token_offsets = routing.token_offsets.host_copy();
+  cpu.tokens_per_expert = routing.tokens_per_expert.host_copy();
+  const Tensor aligned = routing.expert_offsets.host_copy();
+  const int64_t N = routing.tokens(), E = routing.experts();
+  const int64_t* const token_offsets = cpu.token_offsets.data<int64_t>();
+  const int64_t P = token_offsets[N];
+  cpu.weights = routing.weights.rows(0, P).to(Device{});
+  cpu.expert_of_pair = routing.expert_of_pair.rows(0, P).to(Device{});
+  cpu.row_of_pair = routing.row_of_pair.rows(0, P).to(Device{});
+  cpu.expert_offsets = Tensor({E + 1}, DType::i64);
+  int64_t* const offsets = cpu.expert_offsets.data<int64_t>();
+  offsets[0] = 0;
+  for (int64_t e = 0; e < E; ++e) {
+    offsets[e + 1] = offsets[e] + cpu.tokens_per_expert.data<int64_t>()[e];
+  }
+  cpu.token_of_row = Tensor({P}, DType::i32);
+  cpu.pair_of_row = Tensor({P}, DType::i32);
+  int32_t* const rows = cpu.row_of_pair.data<int32_t>();
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t pair = token_offsets[n]; pair < token_offsets[n + 1]; ++pair) {
+      const int32_t e = cpu.expert_of_pair.data<int32_t>()[pair];
+      rows[pair] -= static_cast<int32_t>(aligned.data<int64_t>()[e] - offsets[e]);
+      cpu.token_of_row.data<int32_t>()[rows[pair]] = static_cast<int32_t>(n);
+      cpu.pair_of_row.data<int32_t>()[rows[pair]] = static_cast<int32_t>(pair);
+    }
+  }
+  return cpu;
 }
 
 Tensor mask_columns(Tape& tape, const Tensor& logits, const std::vector<int64_t>& columns) {
@@ -238,19 +320,32 @@ Tensor mask_columns(Tape& tape, const Tensor& logits, const std::vector<int64_t>
     masked[static_cast<size_t>(column)] = 1;
   }
   if (std::ranges::count(masked, 1) == E) fail(kMask, "got all {} columns, expected fewer", E);
+  std::vector<int64_t> each;  // once
+  for (int64_t e = 0; e < E; ++e) {
+    if (masked[static_cast<size_t>(e)]) each.push_back(e);
+  }
+  const auto count = static_cast<int64_t>(each.size());
+  const Tensor where = Tensor::from<int64_t>({count}, each).to(logits.device());
   // Writes `value` to the masked columns of `x`.
-  const auto set_columns = [N, E, columns]<class T>(T* x, T value) {
-    for (int64_t n = 0; n < N; ++n) {
-      for (const int64_t column : columns) x[n * E + column] = value;
-    }
+  const auto set = [N, E, count, where, kMask](const Tensor& x, double value) {
+    dispatch(
+        kMask, x,
+        [&]<class T>(T) {
+          for (int64_t n = 0; n < N; ++n) {
+            for (const int64_t column : where.elements<int64_t>()) {
+              x.data<T>()[n * E + column] = static_cast<T>(value);
+            }
+          }
+        },
+        [&]<class T>(T) {
+          cuda::set_columns(x.device_data<T>(), N, E, where.device_data<int64_t>(), count,
+                            static_cast<float>(value), stream_of(x));
+        });
   };
   const Tensor out = logits.clone();
-  dispatch_float(kMask, logits.dtype(), [&]<class T>(T) {
-    set_columns(out.data<T>(), -std::numeric_limits<T>::infinity());
-  });
-  tape.record(kMask, {logits}, out, [logits, set_columns](Tape& walk, const Tensor& dout) {
-    // dout is this call's own, see engine/tape.h.
-    dispatch_float(kMask, dout.dtype(), [&]<class T>(T) { set_columns(dout.data<T>(), T{0}); });
+  set(out, -std::numeric_limits<double>::infinity());
+  tape.record(kMask, {logits}, out, [logits, set](Tape& walk, const Tensor& dout) {
+    set(dout, 0.0);  // dout is this call's own, see engine/tape.h
     walk.give(logits, dout);
   });
   return out;
@@ -262,21 +357,21 @@ RoutingStats routing_stats(const Tensor& probs, const Routing& routing) {
   check_float(kStats, "probs", probs);
   check_shape(kStats, "probs", probs, {N, E});
   RoutingStats stats;
-  stats.tokens_per_expert.resize(static_cast<size_t>(E));
   stats.probability_mass.assign(static_cast<size_t>(E), 0.0);
-  const int64_t* offsets = routing.expert_offsets.data<int64_t>();
   double* mass = stats.probability_mass.data();
-  for (int64_t e = 0; e < E; ++e) {
-    stats.tokens_per_expert[static_cast<size_t>(e)] = offsets[e + 1] - offsets[e];
-  }
-  dispatch_float(kStats, probs.dtype(), [&]<class T>(T) {
-    const T* r = probs.data<T>();
+  const Tensor scores = probs.to(Device{});
+  dispatch_float(kStats, scores.dtype(), [&]<class T>(T) {
+    const T* r = scores.data<T>();
     for (int64_t n = 0; n < N; ++n) {
       for (int64_t e = 0; e < E; ++e) mass[e] += double{r[n * E + e]};
     }
   });
+  const Tensor counts = routing.tokens_per_expert.host_copy();
+  const auto tokens = counts.elements<int64_t>();
+  stats.tokens_per_expert.assign(tokens.begin(), tokens.end());
   if (N == 0) return stats;
-  stats.mean_active = static_cast<double>(routing.pairs()) / static_cast<double>(N);
+  const int64_t pairs = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
+  stats.mean_active = static_cast<double>(pairs) / static_cast<double>(N);
   for (int64_t e = 0; e < E; ++e) {
     mass[e] /= static_cast<double>(N);
     if (!std::isfinite(mass[e])) fail(kStats, "probability mass of expert {}: got {}", e, mass[e]);

@@ -99,7 +99,7 @@ TEST(RowOffsets, OutOfRangeIsAnError) {
 class FirstOnly final : public Router {
  public:
   explicit FirstOnly(GrowthGroup& experts) : experts_(experts) {}
-  Routed forward(Context& context, const Tensor& x) override {
+  Routed forward(Context& context, const Tensor& x, int64_t) override {
     const int64_t E = experts_.rows();
     Routed routed;
     routed.logits = routed.probs = Tensor::zeros({x.dim(0), E}, x.dtype());

@@ -32,21 +32,22 @@ struct Shapes {
   Shape a, b;
 };
 
+const Shapes kShapes[] = {{"one", {1}, {1}},
+                          {"scalars", {}, {}},
+                          {"same", {7, 13}, {7, 13}},
+                          {"row", {3, 5, 7}, {7}},
+                          {"matrix_over_batch", {3, 5, 7}, {5, 7}},
+                          {"column", {5, 7}, {5, 1}},
+                          {"both_ways", {5, 1, 3}, {4, 1}},
+                          {"lower_rank_first", {3}, {2, 3}},
+                          {"inner_one", {2, 3, 1}, {2, 3, 5}},
+                          {"scalar", {11, 3}, {}},
+                          {"longer_than_a_range", {130, 131}, {130, 131}},
+                          {"longer_with_row", {130, 131}, {131}}};
+
 TEST(Binary, GradientsMatchCentralDifferences) {
-  const Shapes shapes[] = {{"one", {1}, {1}},
-                           {"scalars", {}, {}},
-                           {"same", {7, 13}, {7, 13}},
-                           {"row", {3, 5, 7}, {7}},
-                           {"matrix_over_batch", {3, 5, 7}, {5, 7}},
-                           {"column", {5, 7}, {5, 1}},
-                           {"both_ways", {5, 1, 3}, {4, 1}},
-                           {"lower_rank_first", {3}, {2, 3}},
-                           {"inner_one", {2, 3, 1}, {2, 3, 5}},
-                           {"scalar", {11, 3}, {}},
-                           {"longer_than_a_range", {130, 131}, {130, 131}},
-                           {"longer_with_row", {130, 131}, {131}}};
   for (const Named& op : kOps) {
-    for (const Shapes& s : shapes) {
+    for (const Shapes& s : kShapes) {
       const auto run = [&](Tape& tape, const std::vector<Tensor>& in) {
         return op.op(tape, in[0], in[1]);
       };
@@ -100,6 +101,64 @@ TEST(Binary, SinglePrecisionFollowsDoubleAndRepeats) {
   }
 }
 
+void expect_follows_cpu(const Named& op, const Shapes& s) {
+  const auto run = [&](Tape& tape, const std::vector<Tensor>& in) {
+    return op.op(tape, in[0], in[1]);
+  };
+  const OpCase op_case{s.name, {s.a, s.b}, run, fill};
+  EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op.name << " " << s.name;
+  EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op.name << " " << s.name;
+}
+
+TEST(BinaryCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Shapes more[] = {{"packs", {5, 16}, {16}},
+                         {"packs_of_f32", {5, 12}, {12}},
+                         {"position", {3, 16, 24}, {16, 24}},
+                         {"middle", {3, 5, 8}, {5, 1}},
+                         {"outer_product", {9, 1}, {1, 8}},
+                         {"alternating", {2, 1, 3, 1, 5}, {7, 1, 3, 5}},
+                         {"empty", {0, 3}, {3}},
+                         {"empty_inside", {3, 0}, {3, 1}}};
+  for (const Named& op : kOps) {
+    for (const Shapes& s : kShapes) expect_follows_cpu(op, s);
+    for (const Shapes& s : more) expect_follows_cpu(op, s);
+  }
+}
+
+TEST(BinaryCuda, LongSumsOverBroadcastAxes) {
+  OFFSHOOT_NEEDS_CUDA();
+  // Several slices: of few columns, of many, of rows, of everything.
+  const Shapes shapes[] = {{"few_columns", {4099, 5}, {5}},
+                           {"columns", {1031, 67}, {67}},
+                           {"rows", {3, 9001}, {3, 1}},
+                           {"whole", {97, 101}, {}}};
+  for (const Shapes& s : shapes) {
+    expect_follows_cpu(kOps[0], s);
+    expect_follows_cpu(kOps[2], s);
+  }
+}
+
+TEST(BinaryCuda, OneTensorTwiceGetsBothGradients) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto squared = [](Tape& tape, const std::vector<Tensor>& in) {
+    return mul(tape, in[0], in[0]);
+  };
+  const auto doubled = [](Tape& tape, const std::vector<Tensor>& in) {
+    return add(tape, in[0], in[0]);
+  };
+  EXPECT_LT(testing::cuda_error({"mul", {{5, 3}}, squared}), 1e-5);
+  EXPECT_LT(testing::cuda_error({"add", {{5, 3}}, doubled}), 1e-5);
+}
+
+TEST(BinaryCuda, RefusesOtherDevices) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor a({2}, DType::f32, testing::kCuda), b({2}, DType::f32);
+  Tape tape = Tape::none();
+  EXPECT_EQ(testing::error_text([&] { add(tape, a, b); }),
+            "[add] b: got a tensor on cpu, expected cuda:0");
+}
+
 TEST(Binary, NoElementsIsLegal) {
   Tape tape = Tape::none();
   EXPECT_EQ(add(tape, Tensor({0, 3}, DType::f32), Tensor({3}, DType::f32)).shape(), (Shape{0, 3}));
@@ -136,6 +195,30 @@ TEST(Where, GradientsMatchCentralDifferences) {
   EXPECT_LT(testing::gradient_error({"wide", {{5}, {}}, run({3, 7, 5})}), 1e-6);
   EXPECT_LT(testing::gradient_error({"one", {{1}, {1}}, run({1})}), 1e-6);
   EXPECT_LT(testing::gradient_error({"long", {{130, 131}, {131}}, run({130, 131})}), 1e-6);
+}
+
+TEST(WhereCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  struct Case {
+    const char* name;
+    Shape condition, a, b;
+  };
+  for (const Case& c : {Case{"same", {7, 5}, {7, 5}, {7, 5}},
+                        {"packs", {3, 16}, {3, 16}, {3, 16}},
+                        {"row", {7, 1}, {7, 5}, {5}},
+                        {"wide", {3, 7, 5}, {5}, {}},
+                        {"one", {1}, {1}, {1}},
+                        {"empty", {0, 1}, {3}, {0, 3}},
+                        {"long", {1031, 1}, {1031, 67}, {67}}}) {
+    for (const bool moved : {false, true}) {
+      const auto run = [&](Tape& tape, const std::vector<Tensor>& in) {
+        const Tensor condition = every_third(c.condition);
+        return where(tape, moved ? condition.to(in[0].device()) : condition, in[0], in[1]);
+      };
+      EXPECT_LT(testing::cuda_error({c.name, {c.a, c.b}, run}), 1e-5) << c.name;
+      EXPECT_LT(testing::cuda_bf16_error({c.name, {c.a, c.b}, run}), 2e-2) << c.name;
+    }
+  }
 }
 
 TEST(Where, MatchesGoldenValues) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
 #include "tests/ops/op_check.h"
 
@@ -84,6 +86,55 @@ TEST(Dropout, IsNothingOutsideTrainingAndAtRateZero) {
 
 TEST(Dropout, RepeatsForAnyNumberOfThreads) {
   EXPECT_TRUE(testing::repeats_for_any_thread_count(drop("odd", {1021, 61}, 0.3)));
+}
+
+TEST(DropoutCuda, MasksAsSpecifiedInEveryPrecision) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const double rate : {0.25, 0.9}) {
+      Tape tape = Tape::none();
+      const Tensor x = Tensor::full({1031, 3}, dtype, 1.0, testing::kCuda);
+      const Tensor out = dropout(tape, x, rate, kKey, 9, true).to(Device{});
+      dispatch_cuda("test", dtype, [&]<class T>(T) {
+        const auto number = [](float value) {
+          return std::is_same_v<T, float> ? value : to_float(to_bfloat16(value));
+        };
+        for (int64_t i = 0; i < out.size(); ++i) {
+          const T got = out.data<T>()[i];
+          float value = 0;
+          if constexpr (std::is_same_v<T, float>) {
+            value = got;
+          } else {
+            value = to_float(got);
+          }
+          const auto scale = static_cast<float>(1 / (1 - rate));
+          EXPECT_EQ(value, dropout_keeps(rate, kKey, 9, i) ? number(scale) : 0.0f) << i;
+        }
+      });
+    }
+  }
+}
+
+TEST(DropoutCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case : {drop("one", {1}, 0.5), drop("few_kept", {7, 13}, 0.9),
+                                drop("most_kept", {3, 5, 7}, 0.1), drop("whole", {64, 32}, 0.5),
+                                drop("many_blocks", {131, 67}, 0.5), drop("none", {0, 3}, 0.5)}) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op_case.name;
+  }
+}
+
+// Rows that begin anywhere have the mask of any tensor of their size.
+TEST(DropoutCuda, PartsOfATensorNeedNoAlignment) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Tape tape = Tape::none();
+    const Tensor x = Tensor::full({4, 67}, dtype, 1.0, testing::kCuda);
+    const Tensor part = dropout(tape, x.rows(1, 2), 0.3, kKey, 9, true).to(Device{});
+    const Tensor whole = dropout(tape, x.rows(0, 2), 0.3, kKey, 9, true).to(Device{});
+    EXPECT_EQ(std::memcmp(part.raw(), whole.raw(), static_cast<size_t>(part.bytes())), 0);
+  }
 }
 
 TEST(Dropout, NamesWhatIsWrong) {

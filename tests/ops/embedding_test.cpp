@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -58,6 +61,72 @@ TEST(Embedding, NoIdsIsLegal) {
   tape.backward(out, Tensor({0, 2}, DType::f32));
   const Tensor grad = tape.grad(weight);
   for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(EmbeddingCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case :
+       {lookup("one_id", {1, 1}, {}), lookup("prime_sizes", {11, 13}, {7}),
+        lookup("two_axes", {5, 3}, {2, 17}), lookup("many_ids", {53, 97}, {1021}),
+        lookup("wider_than_a_block", {7, 1031}, {19}), lookup("large_table", {70000, 2}, {257}),
+        lookup("power_of_two", {64, 5}, {300})}) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+  }
+}
+
+// The table's gradient from `ids`, added to what is there if `prefilled`, on the device of both.
+Tensor table_gradient(Device device, const Tensor& ids, bool prefilled) {
+  const Tensor weight = testing::random_tensor({11, 67}, DType::f32, 1).to(device);
+  Tape tape;
+  tape.watch(weight);
+  if (prefilled)
+    copy_elements(testing::random_tensor({11, 67}, DType::f32, 2), tape.slot(weight).grad);
+  const Tensor out = embedding(tape, weight, ids);
+  tape.backward(out, testing::random_tensor(out.shape(), DType::f32, 3).to(device));
+  return tape.grad(weight).to(Device{});
+}
+
+TEST(EmbeddingCuda, AddsInTheOrderOfTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor ids = some_ids({500}, 11);
+  for (const bool prefilled : {false, true}) {
+    const Tensor got = table_gradient(testing::kCuda, ids, prefilled),
+                 expected = table_gradient(Device{}, ids, prefilled);
+    EXPECT_EQ(std::memcmp(got.raw(), expected.raw(), static_cast<size_t>(got.bytes())), 0);
+  }
+}
+
+TEST(EmbeddingCuda, AWrongIdThereIsNaNWithoutGradient) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor ids = Tensor::from<int32_t>({5}, {3, -1, 11, 1 << 30, 3});
+  const Tensor there = ids.to(testing::kCuda);
+  Tape none = Tape::none();
+  const Tensor weight = testing::random_tensor({11, 67}, DType::f32, 1).to(testing::kCuda);
+  const Tensor out = embedding(none, weight, there).to(Device{});
+  for (int64_t n = 0; n < 5; ++n) {
+    EXPECT_EQ(std::isnan(out.data<float>()[n * 67 + 66]), n > 0 && n < 4) << n;
+  }
+  const Tensor grad = table_gradient(testing::kCuda, there, false);
+  for (int64_t i = 0; i < grad.size(); ++i) {
+    EXPECT_EQ(grad.data<float>()[i] == 0, i / 67 != 3) << i;
+  }
+}
+
+TEST(EmbeddingCuda, NoIdsIsLegal) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor grad = table_gradient(testing::kCuda, Tensor({0}, DType::i32), false);
+  for (const float value : grad.elements<float>()) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(EmbeddingCuda, DoesNotWait) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor weight = testing::random_tensor({5, 3}, DType::f32, 1).to(testing::kCuda);
+  const Tensor dout = testing::random_tensor({7, 3}, DType::f32, 2).to(testing::kCuda);
+  const int64_t before = device_waits();
+  Tape tape;
+  tape.watch(weight);
+  tape.backward(embedding(tape, weight, some_ids({7}, 5)), dout);
+  EXPECT_EQ(device_waits(), before);
 }
 
 TEST(Embedding, NamesWhatIsWrong) {

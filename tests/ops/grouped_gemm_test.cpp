@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
@@ -27,7 +28,12 @@ struct Case {
   bool bias = true;
 };
 
-OpCase op_case(const Case& c, GroupedLinear op = grouped_linear) {
+Tensor unaligned(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 const Tensor& offsets, Epilogue epilogue) {
+  return grouped_linear(tape, x, weight, bias, offsets, epilogue);
+}
+
+OpCase op_case(const Case& c, GroupedLinear op = unaligned) {
   const int64_t E = static_cast<int64_t>(c.offsets.size()) - 1;
   std::vector<Shape> inputs{{c.offsets.back(), c.D}, {E, c.H, c.D}};
   if (c.bias) inputs.push_back({E, c.H});
@@ -95,7 +101,7 @@ TEST(GroupedLinear, FollowsThePlainLoops) {
     for (const bool prefilled : {false, true}) {
       SCOPED_TRACE(c.name);
       for (const DType dtype : {DType::f32, DType::f64}) {
-        const auto got = run(c, grouped_linear, dtype, prefilled);
+        const auto got = run(c, unaligned, dtype, prefilled);
         const auto expected = run(c, grouped_linear_reference, dtype, prefilled);
         for (size_t i = 0; i < got.size(); ++i) {
           EXPECT_LT(testing::relative_error(got[i], expected[i]),
@@ -107,11 +113,70 @@ TEST(GroupedLinear, FollowsThePlainLoops) {
   }
 }
 
+// Parameters are inputs 1 and 2.
+TEST(GroupedLinearCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Case& c : kCases) {
+    EXPECT_LT(testing::cuda_error(op_case(c)), 1e-5) << c.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case(c), {1, 2}), 2e-2) << c.name;
+  }
+}
+
+Tensor aligned(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
+               const Tensor& offsets, Epilogue epilogue) {
+  return grouped_linear(tape, x, weight, bias, offsets.to(x.device()), epilogue, 128);
+}
+
+TEST(GroupedLinearCuda, WithAlignedRowsFollowsTheCpuWithoutWaiting) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Case& c : {Case{"no_rows", {0, 0, 0}, 64, 64}, Case{"one_tile", {0, 128}, 64, 64},
+                        Case{"empty_expert", {0, 128, 128, 256}, 64, 128},
+                        Case{"no_bias", {0, 128, 256}, 128, 64, Epilogue::none, false},
+                        Case{"odd_widths", {0, 128, 128, 256}, 7, 5}}) {
+    EXPECT_LT(testing::cuda_error(op_case(c, aligned)), 1e-5) << c.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case(c, aligned), {1, 2}), 2e-2) << c.name;
+  }
+  const Tensor x = Tensor::zeros({128, 64}, DType::bf16, testing::kCuda);
+  EXPECT_EQ(expert_row_alignment(x, 7, 5), 1);
+  EXPECT_EQ(expert_row_alignment(x.to(Device{}), 64, 64), 1);
+}
+
+// Between the last offset and the end of x.
+TEST(GroupedLinearCuda, RoomBehindTheRowsIsLeftAlone) {
+  OFFSHOOT_NEEDS_CUDA();
+  testing::poison_storage(true);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor x(Shape{384, 64}, dtype, testing::kCuda);  // NaN
+    fill_zero(x.rows(0, 256));
+    const auto parameter = [](const Shape& shape) {
+      return testing::random_tensor(shape, DType::f32, 3).to(testing::kCuda);
+    };
+    const Tensor weight = parameter({2, 64, 64}), bias = parameter({2, 64});
+    Tape tape;
+    for (const Tensor& input : {x, weight, bias}) tape.watch(input);
+    const Tensor out = aligned(tape, x, weight, bias, offsets_of({0, 128, 256}), Epilogue::gelu);
+    tape.backward(out, out.clone());
+    for (const Tensor& rows : {out, tape.grad(x)}) {
+      const Tensor row_of_each = rows.to(Device{});
+      for (int64_t row = 0; row < 384; ++row) {
+        const double value = row_of_each.rows(row, 1).view({64}).rows(5, 1).item();
+        EXPECT_EQ(std::isnan(value), row >= 256) << row;
+      }
+    }
+    for (const Tensor& gradient : {tape.grad(weight).to(Device{}), tape.grad(bias).to(Device{})}) {
+      for (const float g : gradient.elements<float>()) ASSERT_TRUE(std::isfinite(g));
+    }
+  }
+#ifndef OFFSHOOT_POISON
+  testing::poison_storage(false);
+#endif
+}
+
 TEST(GroupedLinear, AnExpertWithoutRowsGetsZerosOrIsLeftAlone) {
   offshoot::testing::poison_storage(true);
   const Case c{"", {0, 2, 2, 5}, 3, 4};
   for (const bool prefilled : {false, true}) {
-    const auto results = run(c, grouped_linear, DType::f64, prefilled);
+    const auto results = run(c, unaligned, DType::f64, prefilled);
     for (const size_t which : {2u, 3u}) {
       const Tensor gradient = results[which].rows(1, 1);
       const Tensor before =
@@ -140,7 +205,7 @@ TEST(GroupedLinear, RecordingChangesNoBit) {
 }
 
 TEST(GroupedLinear, NoRowsIsLegal) {
-  const auto results = run({"", {0, 0, 0}, 3, 4}, grouped_linear, DType::f32, false);
+  const auto results = run({"", {0, 0, 0}, 3, 4}, unaligned, DType::f32, false);
   EXPECT_EQ(results[0].shape(), (Shape{0, 4}));
   const Tensor dweight = results[2];
   EXPECT_TRUE(std::ranges::all_of(dweight.elements<float>(), [](float g) { return g == 0; }));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "ops/rows.h"
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
@@ -92,6 +94,52 @@ TEST(Layout, MatchesGoldenValues) {
   });
 }
 
+void expect_follows_cpu(const char* name, const std::vector<Shape>& shapes,
+                        std::function<Tensor(Tape&, const Inputs&)> op) {
+  const OpCase op_case{name, shapes, std::move(op)};
+  EXPECT_EQ(testing::cuda_error(op_case), 0.0) << name;
+  EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << name;
+}
+
+TEST(LayoutCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Shape& shape : {Shape{5, 7, 3}, {2, 33, 35}, {4, 8, 16}, {3, 1, 2}}) {
+    for (const int64_t axis : {0, 1, 2}) {
+      expect_follows_cpu("slice", {shape}, [=](Tape& tape, const Inputs& in) {
+        return slice(tape, in[0], axis, in[0].dim(axis) / 3, (in[0].dim(axis) + 1) / 2);
+      });
+      expect_follows_cpu("concat", {shape, shape},
+                         [=](Tape& tape, const Inputs& in) { return concat(tape, in, axis); });
+      expect_follows_cpu("stack", {shape, shape, shape},
+                         [=](Tape& tape, const Inputs& in) { return stack(tape, in, axis); });
+      for (const int64_t other : {0, 1, 2}) {
+        expect_follows_cpu("transpose", {shape}, [=](Tape& tape, const Inputs& in) {
+          return transpose(tape, in[0], axis, other);
+        });
+      }
+    }
+    expect_follows_cpu("reshape", {shape}, [](Tape& tape, const Inputs& in) {
+      return reshape(tape, in[0], {in[0].size()});
+    });
+  }
+}
+
+TEST(LayoutCuda, UnevenPartsAndNone) {
+  OFFSHOOT_NEEDS_CUDA();
+  expect_follows_cpu("uneven", {{2, 1}, {2, 8}, {2, 0}, {2, 4}},
+                     [](Tape& tape, const Inputs& in) { return concat(tape, in, 1); });
+  expect_follows_cpu("twice", {{3, 4}}, [](Tape& tape, const Inputs& in) {
+    const Tensor parts[] = {in[0], slice(tape, in[0], 1, 0, 2), reshape(tape, in[0], {3, 4})};
+    return concat(tape, parts, 1);
+  });
+  expect_follows_cpu("heads", {{2, 5, 3, 8}},
+                     [](Tape& tape, const Inputs& in) { return transpose(tape, in[0], 1, 2); });
+  expect_follows_cpu("far_axes", {{3, 2, 5, 7}},
+                     [](Tape& tape, const Inputs& in) { return transpose(tape, in[0], 0, 3); });
+  expect_follows_cpu("no_rows", {{0, 3}},
+                     [](Tape& tape, const Inputs& in) { return transpose(tape, in[0], 0, 1); });
+}
+
 TEST(Layout, NamesWhatIsWrong) {
   const Tensor x({4, 3}, DType::f32), y({4, 2}, DType::f32);
   const auto message = [](auto&& f) {
@@ -131,6 +179,80 @@ TEST(Rows, GradientsMatchCentralDifferences) {
       return scatter_rows(tape, in[0], index, 6);
     });
   }
+}
+
+TEST(RowsCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor few = index_of({2, 0, 2, 4, 2});
+  Tensor many({1031}, DType::i64);
+  Random random(5, 0);
+  for (int64_t& row : many.elements<int64_t>()) row = random.below(5);
+  for (const Tensor& index : {few, many, Tensor({0}, DType::i64)}) {
+    for (const Shape& row : {Shape{}, {1}, {7}, {16}, {3, 19}, {0}}) {
+      const Shape x = row.inserted(0, 5), parts = row.inserted(0, index.size());
+      for (const bool moved : {false, true}) {
+        const auto there = [=](const Inputs& in) {
+          return moved ? index.to(in[0].device()) : index;
+        };
+        const OpCase gather{"gather", {x}, [=](Tape& tape, const Inputs& in) {
+                              return gather_rows(tape, in[0], there(in));
+                            }};
+        const OpCase scatter{"scatter", {parts}, [=](Tape& tape, const Inputs& in) {
+                               return scatter_rows(tape, in[0], there(in), 6);
+                             }};
+        for (const OpCase& op_case : {gather, scatter}) {
+          EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name << to_string(x);
+          EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op_case.name << to_string(x);
+        }
+      }
+    }
+  }
+}
+
+TEST(RowsCuda, SumsInTheOrderOfTheIndex) {
+  OFFSHOOT_NEEDS_CUDA();
+  const OpCase op_case{"scatter", {{64, 8}}, [](Tape& tape, const Inputs& in) {
+                         Tensor index({64}, DType::i64);
+                         for (int64_t m = 0; m < 64; ++m) index.data<int64_t>()[m] = m * 7 % 3;
+                         return scatter_rows(tape, in[0], index, 3);
+                       }};
+  EXPECT_EQ(testing::cuda_error({op_case}), 0.0);
+}
+
+TEST(RowsCuda, IndicesOutOfRangeTouchNothing) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor x = testing::random_tensor({3, 2}, DType::f32, 1).to(testing::kCuda);
+  const Tensor index = index_of({1, -1, int64_t{1} << 40}).to(testing::kCuda);
+  const Tensor ones = Tensor::full({3, 2}, DType::f32, 1.0, testing::kCuda);
+  const auto run = [&](auto op) {
+    Tape tape;
+    tape.watch(x);
+    const Tensor out = op(tape);
+    tape.backward(out, ones);
+    return std::pair(out.to(Device{}), tape.grad(x).to(Device{}));
+  };
+  const auto [picked, dpicked] = run([&](Tape& tape) { return gather_rows(tape, x, index); });
+  const auto [sums, dsums] = run([&](Tape& tape) { return scatter_rows(tape, x, index, 3); });
+  const Tensor on_cpu = x.to(Device{});
+  for (int64_t i = 0; i < 6; ++i) {
+    const bool inside = i / 2 == 1;  // row 1 of the sums and of x; row 0 of what is picked
+    EXPECT_EQ(std::isnan(picked.data<float>()[i]), i / 2 > 0);
+    EXPECT_EQ(dpicked.data<float>()[i], inside ? 1.0f : 0.0f);
+    EXPECT_EQ(sums.data<float>()[i], inside ? on_cpu.data<float>()[i % 2] : 0.0f);
+    EXPECT_EQ(dsums.data<float>()[i], i / 2 == 0 ? 1.0f : 0.0f);
+  }
+}
+
+TEST(RowsCuda, NothingWaits) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor x = testing::random_tensor({3, 2}, DType::f32, 1).to(testing::kCuda);
+  const int64_t waits = device_waits();
+  Tape tape;
+  tape.watch(x);
+  const Tensor index = index_of({1, 0, 1});
+  const Tensor out = scatter_rows(tape, gather_rows(tape, x, index), index, 2);
+  tape.backward(out, out.clone());
+  EXPECT_EQ(device_waits(), waits);
 }
 
 TEST(Rows, MatchesGoldenValues) {

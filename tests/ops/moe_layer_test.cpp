@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/parameter.h"
+#include "ops/expert_mlp.h"
 #include "ops/grouped_gemm.h"
 #include "ops/linear.h"
 #include "ops/permute.h"
@@ -208,6 +209,112 @@ void expect_grown_follows_reference(GrowingLayer& layer, const Tensor& x) {
     for (size_t i = 0; i < layer.parameters().size(); ++i) {
       EXPECT_LT(error_of(layer.parameters()[i].grad(), gradients[i + 1]), 1e-12) << kNames[i + 1];
     }
+  }
+}
+
+// The experts between dispatch and combine, by the router's probabilities: inputs x, probs and the
+// experts' parameters. Rows are padded as the kernels want them.
+testing::OpCase experts_case(std::string name, int64_t N, int64_t E, int64_t D, int64_t H,
+                             const RouteOptions& options) {
+  return {std::move(name),
+          {{N, D}, {N, E}, {E, H, D}, {E, H}, {E, D, H}, {E, D}},
+          [options, H, D](Tape& tape, const std::vector<Tensor>& in) {
+            RouteOptions padded = options;
+            padded.row_alignment = expert_row_alignment(in[0], H, D);
+            const Routing routing = route(tape, in[1], padded);
+            const Tensor rows = dispatch_tokens(tape, in[0], routing);
+            const Tensor y = expert_mlp(tape, rows, in[2], in[3], in[4], in[5], routing);
+            return combine_tokens(tape, y, routing);
+          },
+          [p = options.p](size_t index, const Tensor& input, Random& random) {
+            if (index == 1) return testing::fill_probabilities(input, random, p);
+            for (double& value : input.elements<double>()) value = random.normal();
+          }};
+}
+
+RouteOptions at_most(int64_t k_max, RouteOptions options) {
+  options.k_max = k_max;
+  return options;
+}
+
+std::vector<testing::OpCase> experts_cases() {
+  return {experts_case("one_token", 1, 3, 5, 7, top_k(1, raw)),
+          experts_case("odd_sizes", 23, 5, 7, 13, top_p(0.7, renormalised)),
+          experts_case("one_expert", 11, 1, 7, 5, top_p(1, renormalised_if_shared)),
+          experts_case("more_experts", 2, 40, 5, 3, top_k(3, raw)),
+          experts_case("tiles", 37, 3, 64, 128, top_p(0.7, renormalised)),
+          experts_case("empty_experts", 3, 5, 64, 64, at_most(2, top_p(0.7, raw)))};
+}
+
+TEST(ExpertMlp, IsTwoGroupedLayersToTheBit) {
+  const auto op_case = experts_case("", 23, 5, 7, 13, top_p(0.7, renormalised));
+  auto composed = op_case;
+  composed.op = [](Tape& tape, const std::vector<Tensor>& in) {
+    const Routing routing = route(tape, in[1], top_p(0.7, renormalised));
+    const Tensor hidden = grouped_linear(tape, dispatch_tokens(tape, in[0], routing), in[2], in[3],
+                                         routing.expert_offsets, Epilogue::gelu);
+    return combine_tokens(
+        tape, grouped_linear(tape, hidden, in[4], in[5], routing.expert_offsets, Epilogue::none),
+        routing);
+  };
+  const auto run = [](const testing::OpCase& which) {
+    Random random(1, 1);
+    std::vector<Tensor> inputs, results;
+    Tape tape;
+    for (size_t i = 0; i < which.inputs.size(); ++i) {
+      inputs.emplace_back(which.inputs[i], DType::f64);
+      which.fill(i, inputs[i], random);
+      tape.watch(inputs[i]);
+    }
+    results.push_back(which.op(tape, inputs));
+    tape.backward(results[0], testing::random_tensor(results[0].shape(), DType::f64, 2));
+    for (const Tensor& input : inputs) results.push_back(tape.grad(input));
+    return results;
+  };
+  const auto got = run(op_case), expected = run(composed);
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_TRUE(std::ranges::equal(got[i].elements<double>(), expected[i].elements<double>())) << i;
+  }
+}
+
+TEST(ExpertMlpCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const testing::OpCase& op_case : experts_cases()) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2, 3, 4, 5}), 2e-2) << op_case.name;
+  }
+}
+
+// Forward and backward of one case in `dtype`; how often the host waited.
+int64_t waits_of(const testing::OpCase& op_case, DType dtype) {
+  Random random(1, 1);
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < op_case.inputs.size(); ++i) {
+    const Tensor input(op_case.inputs[i], DType::f64), single(op_case.inputs[i], DType::f32);
+    op_case.fill(i, input, random);
+    std::ranges::transform(input.elements<double>(), single.elements<float>().begin(),
+                           [](double value) { return static_cast<float>(value); });
+    inputs.push_back(single.to(testing::kCuda));
+  }
+  if (dtype == DType::bf16) {
+    inputs[0] = Tensor::full(op_case.inputs[0], DType::bf16, 0.5, testing::kCuda);
+  }
+  const int64_t before = device_waits();
+  Tape tape;
+  for (const Tensor& input : inputs) tape.watch(input);
+  const Tensor out = op_case.op(tape, inputs);
+  tape.backward(out, out.clone());
+  return device_waits() - before;
+}
+
+TEST(ExpertMlpCuda, WaitsAtMostOnceWhereTheHostGoesThroughTheExperts) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto tiles = experts_case("tiles", 37, 3, 64, 128, top_p(0.7, renormalised));
+  const auto top_2 = experts_case("top_2", 37, 3, 64, 128, top_k(2, renormalised));
+  for (const testing::OpCase& op_case : {tiles, top_2}) {
+    EXPECT_LE(waits_of(op_case, DType::f32), 1);
+    const Tensor bf16({1, 64}, DType::bf16, testing::kCuda);
+    EXPECT_LE(waits_of(op_case, DType::bf16), expert_row_alignment(bf16, 128, 64) == 1 ? 1 : 0);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tests/ops/op_check.h"
 #include "tests/ops/random_routing.h"
@@ -26,9 +27,21 @@ Routing fixed_routing(const Case& c, DType dtype) {
   return route(tape, testing::random_probabilities({c.N, c.E}, dtype, 5, c.options.p), c.options);
 }
 
+// The same on the device of `like`, whose dtype may be bf16 there.
+Routing fixed_routing(const Case& c, const Tensor& like) {
+  const Device device = like.device();
+  Routing routing = fixed_routing(c, device.is_cuda() ? DType::f32 : like.dtype());
+  for (Tensor* tensor : {&routing.weights, &routing.token_offsets, &routing.expert_of_pair,
+                         &routing.tokens_per_expert, &routing.expert_offsets, &routing.token_of_row,
+                         &routing.row_of_pair, &routing.pair_of_row}) {
+    *tensor = tensor->to(device);
+  }
+  return routing;
+}
+
 OpCase dispatch_case(const Case& c) {
   return {"dispatch_" + c.name, {{c.N, c.D}}, [c](Tape& tape, const std::vector<Tensor>& in) {
-            return dispatch_tokens(tape, in[0], fixed_routing(c, in[0].dtype()));
+            return dispatch_tokens(tape, in[0], fixed_routing(c, in[0]));
           }};
 }
 
@@ -36,7 +49,7 @@ OpCase dispatch_case(const Case& c) {
 OpCase combine_case(const Case& c) {
   const int64_t P = fixed_routing(c, DType::f64).pairs();
   return {"combine_" + c.name, {{P, c.D}, {P}}, [c](Tape& tape, const std::vector<Tensor>& in) {
-            Routing routing = fixed_routing(c, in[0].dtype());
+            Routing routing = fixed_routing(c, in[0]);
             routing.weights = in[1];
             return combine_tokens(tape, in[0], routing);
           }};
@@ -75,6 +88,79 @@ TEST_P(PermuteGradient, RepeatsForAnyNumberOfThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, PermuteGradient, ::testing::ValuesIn(op_cases()),
                          testing::case_name);
+
+TEST(PermuteCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Case& c : cases()) {
+    for (const OpCase& op_case : {dispatch_case(c), combine_case(c)}) {
+      EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+      EXPECT_LT(testing::cuda_bf16_error(op_case, {1}), 2e-2) << op_case.name;
+    }
+  }
+}
+
+// Routed, sent to the experts and back on one device, where there is room beyond the rows and,
+// with row_alignment, within them.
+OpCase round_trip_case(const Case& c, int64_t row_alignment) {
+  return {"round_trip_" + c.name,
+          {{c.N, c.D}, {c.N, c.E}},
+          [c, row_alignment](Tape& tape, const std::vector<Tensor>& in) {
+            RouteOptions options = c.options;
+            if (in[1].device().is_cuda()) options.row_alignment = row_alignment;
+            const Routing routing = route(tape, in[1], options);
+            return combine_tokens(tape, dispatch_tokens(tape, in[0], routing), routing);
+          },
+          [c](size_t index, const Tensor& input, Random& random) {
+            if (index == 1) {
+              testing::fill_probabilities(input, random, c.options.p);
+            } else {
+              for (double& value : input.elements<double>()) value = random.normal();
+            }
+          }};
+}
+
+TEST(PermuteCuda, RoomForRowsIsNeverRead) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Case& c :
+       {Case{"one_token", 1, 5, 7, top_p(0.7, raw)}, Case{"narrow", 13, 4, 16, top_k(2, raw)},
+        Case{"top_p", 39, 7, 17, top_p(0.7, raw)}}) {
+    for (const int64_t row_alignment : {1, 128}) {
+      const OpCase op_case = round_trip_case(c, row_alignment);
+      EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    }
+  }
+}
+
+TEST(PermuteCuda, RowsThatPadAreZerosAndTheRestIsLeftAlone) {
+  OFFSHOOT_NEEDS_CUDA();
+  testing::poison_storage(true);
+  RouteOptions options = top_p(0.7, raw);
+  options.row_alignment = 8;
+  Tape tape;
+  const Tensor probs = testing::random_probabilities({19, 5}, DType::f32, 5, 0.7);
+  const Routing routing = route(tape, probs.to(testing::kCuda), options);
+  const Tensor x = testing::random_tensor({19, 3}, DType::f32, 1).to(testing::kCuda);
+  const Tensor rows = dispatch_tokens(tape, x, routing);
+  const Tensor y = rows.clone();
+  tape.watch(y);
+  const Tensor out = combine_tokens(tape, y, routing);
+  tape.backward(out, out.clone());
+  const Tensor offsets = routing.expert_offsets.to(Device{});
+  const Tensor tokens = routing.token_of_row.to(Device{});
+  for (const Tensor& written : {rows.to(Device{}), tape.grad(y).to(Device{})}) {
+    for (int64_t i = 0; i < written.size(); ++i) {
+      const float value = written.data<float>()[i];
+      if (i / 3 >= offsets.data<int64_t>()[5]) {
+        EXPECT_TRUE(std::isnan(value)) << i;
+      } else {
+        EXPECT_EQ(value == 0.0f, tokens.data<int32_t>()[i / 3] < 0) << i;
+      }
+    }
+  }
+#ifndef OFFSHOOT_POISON
+  testing::poison_storage(false);
+#endif
+}
 
 TEST(Permute, DispatchFollowsTheRows) {
   Tape tape = Tape::none();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -85,6 +87,78 @@ TEST(Reduce, RepeatsForAnyNumberOfThreads) {
   const auto rows = [](Tape& tape, const std::vector<Tensor>& in) { return mean(tape, in[0], 1); };
   EXPECT_TRUE(testing::repeats_for_any_thread_count({"whole", {{100003}}, whole}));
   EXPECT_TRUE(testing::repeats_for_any_thread_count({"rows", {{301, 301}}, rows}));
+}
+
+TEST(ReduceCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto expect_follows = [](const char* name, const Shape& shape, const auto& run) {
+    const OpCase op_case{name, {shape}, run, fill_apart};
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << name << to_string(shape);
+    EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << name << to_string(shape);
+  };
+  for (const Named& op : kOps) {
+    for (const Shape& shape : {Shape{}, {1}, {7, 13}, {5000}, {20011}}) {
+      expect_follows(op.name, shape, [&](Tape& tape, const std::vector<Tensor>& in) {
+        return op.whole(tape, in[0]);
+      });
+    }
+    for (const int64_t axis : {0, 1, -1}) {
+      const auto along = [&](Tape& tape, const std::vector<Tensor>& in) {
+        return op.along(tape, in[0], axis, axis == 1);
+      };
+      for (const Shape& shape : {Shape{3, 5, 7}, {1, 1, 1}, {3, 131, 67}, {2, 8, 16}}) {
+        expect_follows(op.name, shape, along);
+      }
+    }
+    // Several slices, of few and of many results.
+    for (const Shape& shape : {Shape{4099, 3}, {1031, 65}, {3, 9001}}) {
+      expect_follows(op.name, shape, [&](Tape& tape, const std::vector<Tensor>& in) {
+        return op.along(tape, in[0], shape[0] > shape[1] ? 0 : 1, false);
+      });
+    }
+  }
+}
+
+TEST(ReduceCuda, TheFirstOfEqualElementsWins) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const int64_t columns : {5, 300, 20011}) {
+    Tensor x = Tensor::full({2, columns}, DType::f32, -INFINITY);
+    x.data<float>()[columns + columns / 3] = x.data<float>()[columns + columns / 2] = 1.0f;
+    const Tensor there = x.to(testing::kCuda);
+    const int64_t waits = device_waits();
+    Tape tape;
+    tape.watch(there);
+    const Tensor largest = max(tape, there, 1);
+    const Tensor indices = argmax(there, 1);
+    tape.backward(largest, Tensor::full({2}, DType::f32, 2.0, testing::kCuda));
+    const Tensor grad = tape.grad(there);
+    EXPECT_EQ(device_waits(), waits);
+    const Tensor winners = indices.to(Device{}), dx = grad.to(Device{});
+    EXPECT_EQ(winners.data<int64_t>()[0], 0);
+    EXPECT_EQ(winners.data<int64_t>()[1], columns / 3);
+    EXPECT_EQ(dx.data<float>()[columns + columns / 3], 2.0f);
+    EXPECT_EQ(dx.data<float>()[columns + columns / 2], 0.0f);
+  }
+}
+
+TEST(ReduceCuda, NothingSumsToZero) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape = Tape::none();
+  const Tensor none({0, 3}, DType::bf16, testing::kCuda);
+  const Tensor sums = sum(tape, none, 0).to(Device{});
+  EXPECT_EQ(sums.shape(), (Shape{3}));
+  for (const bfloat16 value : sums.elements<bfloat16>()) EXPECT_EQ(to_float(value), 0.0f);
+  EXPECT_EQ(sum(tape, none).item(), 0.0);
+}
+
+TEST(ReduceCuda, NaNLeavesIndicesInRange) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const int64_t count : {1, 33, 20011}) {
+    const Tensor x = Tensor::full({count}, DType::f32, NAN, testing::kCuda);
+    const double index = argmax(x, 0).item();
+    EXPECT_GE(index, 0);
+    EXPECT_LT(index, static_cast<double>(count));
+  }
 }
 
 TEST(Reduce, NamesWhatIsWrong) {

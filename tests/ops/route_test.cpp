@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "engine/parallel.h"
+#include "ops/permute.h"
 #include "ops/route_order.h"
 #include "tests/ops/op_check.h"
 #include "tests/ops/random_routing.h"
@@ -50,7 +51,8 @@ Expected routed_naively(const Tensor& probs, const RouteOptions& options) {
       const bool keep = options.kind == RouteOptions::Kind::top_k
                             ? j < static_cast<size_t>(options.k)
                             : options.p == 1 || mass < options.p;
-      if (!keep) break;
+      const bool room = options.k_max == 0 || j < static_cast<size_t>(options.k_max);
+      if (!keep || !room) break;
       mass += r[static_cast<size_t>(order[j])];
       token_of_pair.push_back(static_cast<int32_t>(n));
       expected.expert_of_pair.push_back(order[j]);
@@ -83,6 +85,10 @@ Expected routed_naively(const Tensor& probs, const RouteOptions& options) {
 void expect_equal(const Routing& routing, const Expected& expected) {
   EXPECT_EQ(contents<int64_t>(routing.token_offsets), expected.token_offsets);
   EXPECT_EQ(contents<int64_t>(routing.expert_offsets), expected.expert_offsets);
+  for (size_t e = 0; e + 1 < expected.expert_offsets.size(); ++e) {
+    EXPECT_EQ(routing.tokens_per_expert.elements<int64_t>()[e],
+              expected.expert_offsets[e + 1] - expected.expert_offsets[e]);
+  }
   EXPECT_EQ(contents<int32_t>(routing.expert_of_pair), expected.expert_of_pair);
   EXPECT_EQ(contents<int32_t>(routing.token_of_row), expected.token_of_row);
   EXPECT_EQ(contents<int32_t>(routing.row_of_pair), expected.row_of_pair);
@@ -90,6 +96,11 @@ void expect_equal(const Routing& routing, const Expected& expected) {
   const auto weights = contents<double>(routing.weights);
   ASSERT_EQ(weights.size(), expected.weights.size());
   for (size_t i = 0; i < weights.size(); ++i) EXPECT_NEAR(weights[i], expected.weights[i], 1e-15);
+}
+
+RouteOptions at_most(int64_t k_max, RouteOptions options) {
+  options.k_max = k_max;
+  return options;
 }
 
 TEST(Route, IsSortWalkAndList) {
@@ -101,8 +112,9 @@ TEST(Route, IsSortWalkAndList) {
     for (const CombineWeights weights : {raw, renormalised, renormalised_if_shared}) {
       for (const RouteOptions& options :
            {top_k(1, weights), top_k(std::min<int64_t>(2, shape[1]), weights),
-            top_k(shape[1], weights), top_p(1e-9, weights), top_p(0.7, weights),
-            top_p(1, weights)}) {
+            top_k(shape[1], weights), top_p(1e-9, weights), top_p(0.7, weights), top_p(1, weights),
+            at_most(2, top_p(0.7, weights)), at_most(3, top_p(1, weights)),
+            at_most(500, top_p(0.7, weights))}) {
         expect_equal(route(tape, probs, options), routed_naively(probs, options));
       }
     }
@@ -168,6 +180,17 @@ OpCase weights_case(std::string name, const Shape& shape, const RouteOptions& op
           }};
 }
 
+// The weights, each with a row of its own, added up by token: the same shape on any device.
+OpCase combined_case(std::string name, const Shape& shape, const RouteOptions& options) {
+  OpCase weights = weights_case(std::move(name), shape, options);
+  weights.op = [options](Tape& tape, const std::vector<Tensor>& in) {
+    const Routing routing = route(tape, in[0], options);
+    const Tensor y = testing::random_tensor({in[0].size(), 3}, DType::f32, 8);
+    return combine_tokens(tape, y.rows(0, routing.rows()).to(in[0].device()), routing);
+  };
+  return weights;
+}
+
 class RouteGradient : public ::testing::TestWithParam<OpCase> {};
 
 TEST_P(RouteGradient, MatchesCentralDifferences) {
@@ -213,6 +236,170 @@ TEST(Route, MatchesGoldenValues) {
   });
 }
 
+void expect_same(const Routing& got, const Routing& expected) {
+  EXPECT_EQ(contents<int64_t>(got.token_offsets), contents<int64_t>(expected.token_offsets));
+  EXPECT_EQ(contents<int64_t>(got.expert_offsets), contents<int64_t>(expected.expert_offsets));
+  EXPECT_EQ(contents<int64_t>(got.tokens_per_expert),
+            contents<int64_t>(expected.tokens_per_expert));
+  EXPECT_EQ(contents<int32_t>(got.expert_of_pair), contents<int32_t>(expected.expert_of_pair));
+  EXPECT_EQ(contents<int32_t>(got.token_of_row), contents<int32_t>(expected.token_of_row));
+  EXPECT_EQ(contents<int32_t>(got.row_of_pair), contents<int32_t>(expected.row_of_pair));
+  EXPECT_EQ(contents<int32_t>(got.pair_of_row), contents<int32_t>(expected.pair_of_row));
+  EXPECT_EQ(contents<float>(got.weights), contents<float>(expected.weights));
+}
+
+// What pads lies behind the tokens of each expert and has neither token nor pair.
+void expect_padded(const Routing& routing) {
+  const Tensor offsets = routing.expert_offsets.to(Device{});
+  const Tensor counts = routing.tokens_per_expert.to(Device{});
+  const Tensor tokens = routing.token_of_row.to(Device{}), pairs = routing.pair_of_row.to(Device{});
+  for (int64_t e = 0; e < routing.experts(); ++e) {
+    const int64_t first = offsets.data<int64_t>()[e], last = offsets.data<int64_t>()[e + 1];
+    EXPECT_EQ(first % routing.row_alignment, 0);
+    EXPECT_LT(last - first - counts.data<int64_t>()[e], routing.row_alignment);
+    ASSERT_LE(last, routing.rows());
+    for (int64_t row = first; row < last; ++row) {
+      const bool pad = row - first >= counts.data<int64_t>()[e];
+      EXPECT_EQ(tokens.data<int32_t>()[row] < 0, pad);
+      EXPECT_EQ(pairs.data<int32_t>()[row] < 0, pad);
+    }
+  }
+}
+
+void expect_follows_cpu(const Tensor& probs, RouteOptions options) {
+  Tape tape = Tape::none();
+  const Routing expected = route(tape, probs, options);
+  for (const int64_t row_alignment : {1, 8, 128}) {
+    SCOPED_TRACE(fmt::format("{}, k_max {}, rows by {}", to_string(probs.shape()), options.k_max,
+                             row_alignment));
+    options.row_alignment = row_alignment;
+    const int64_t waits = device_waits();
+    const Routing routing = route(tape, probs.to(testing::kCuda), options);
+    EXPECT_EQ(device_waits(), waits);
+    expect_same(to_cpu(routing), expected);
+    expect_padded(routing);
+  }
+}
+
+std::vector<RouteOptions> cuda_policies(int64_t E, CombineWeights weights) {
+  return {top_k(1, weights),
+          top_k(std::min<int64_t>(3, E), weights),
+          top_p(1e-9, weights),
+          top_p(0.7, weights),
+          top_p(1, weights),
+          at_most(2, top_p(0.7, weights)),
+          at_most(3, top_p(1, weights))};
+}
+
+TEST(RouteCuda, IsTheCpusRouting) {
+  OFFSHOOT_NEEDS_CUDA();
+  testing::poison_storage(true);
+  for (const Shape& shape :
+       {Shape{0, 3}, {1, 1}, {1, 7}, {17, 1}, {131, 10}, {263, 33}, {5, 257}}) {
+    const Tensor probs = random_probabilities(shape, DType::f32, 1, 0.7);
+    for (const CombineWeights weights : {raw, renormalised, renormalised_if_shared}) {
+      for (const RouteOptions& options : cuda_policies(shape[1], weights)) {
+        expect_follows_cpu(probs, options);
+      }
+    }
+  }
+  expect_follows_cpu(random_probabilities({1100, 10}, DType::f32, 1, 0.7), top_p(0.7, raw));
+  expect_follows_cpu(random_probabilities({2, 1031}, DType::f32, 1), top_k(5, renormalised));
+#ifndef OFFSHOOT_POISON
+  testing::poison_storage(false);
+#endif
+}
+
+// Quarters, eighths and their sums: many equal scores, and masses of exactly p.
+TEST(RouteCuda, TiesFallAsOnTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  Random random(3, stream_of("ties"));
+  for (const int64_t E : {4, 10, 67}) {
+    const Tensor probs({41, E}, DType::f32);
+    for (float& score : probs.elements<float>()) {
+      score = static_cast<float>(random.below(4)) / 8.0f;
+    }
+    for (int64_t n = 0; n < 41; ++n) probs.data<float>()[n * E + n % E] = 0.25f;
+    for (const double p : {0.25, 0.5, 0.75}) expect_follows_cpu(probs, top_p(p, raw));
+    expect_follows_cpu(probs, top_k(3, renormalised));
+  }
+}
+
+// Sums that only the same order and rounding bring on the same side of p.
+TEST(RouteCuda, NearTiesFallAsOnTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  Random random(4, stream_of("near ties"));
+  const int64_t N = 300, E = 9;
+  const Tensor probs({N, E}, DType::f32);
+  for (float& score : probs.elements<float>()) {
+    score = 0.1f + 1e-8f * static_cast<float>(random.below(5));
+  }
+  for (const double p : {0.3, 0.5, 0.7}) expect_follows_cpu(probs, top_p(p, raw));
+}
+
+TEST(RouteCuda, GradientsFollowTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case :
+       {combined_case("one_expert", {7, 1}, top_k(1, raw)),
+        combined_case("one_token", {1, 5}, top_k(2, renormalised)),
+        combined_case("top_2", {13, 5}, top_k(2, raw)),
+        combined_case("top_p", {37, 7}, top_p(0.7, raw)),
+        combined_case("renormalised", {37, 7}, top_p(0.7, renormalised)),
+        combined_case("shared", {37, 7}, top_p(0.7, renormalised_if_shared)),
+        combined_case("not_shared", {37, 7}, top_p(1e-9, renormalised_if_shared)),
+        combined_case("at_most_2", {37, 7}, at_most(2, top_p(0.7, renormalised))),
+        combined_case("many_experts", {3, 257}, top_p(1, renormalised))}) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+  }
+}
+
+TEST(RouteCuda, BadScoresMakeNaN) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape = Tape::none();
+  const Tensor probs = Tensor::from<float>(
+      {5, 2}, {NAN, 0.5f, -1.0f, 0.5f, 0.0f, 0.0f, HUGE_VALF, 0.5f, 0.75f, 0.25f});
+  for (const CombineWeights weights : {raw, renormalised}) {
+    for (const RouteOptions& options : {top_k(2, weights), top_p(0.7, weights)}) {
+      const Routing routing = to_cpu(route(tape, probs.to(testing::kCuda), options));
+      for (int64_t n = 0; n < 5; ++n) {
+        const int64_t pair = routing.token_offsets.data<int64_t>()[n];
+        EXPECT_EQ(std::isnan(routing.weights.data<float>()[pair]), n < 4);
+      }
+    }
+  }
+}
+
+TEST(RoutingStatsCuda, AreTheCpus) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape = Tape::none();
+  const Tensor probs = random_probabilities({131, 10}, DType::f32, 1, 0.7);
+  RouteOptions options = top_p(0.7, raw);
+  const RoutingStats expected = routing_stats(probs, route(tape, probs, options));
+  options.row_alignment = 128;
+  const Tensor there = probs.to(testing::kCuda);
+  const RoutingStats stats = routing_stats(there, route(tape, there, options));
+  EXPECT_EQ(stats.tokens_per_expert, expected.tokens_per_expert);
+  EXPECT_EQ(stats.mean_active, expected.mean_active);
+  EXPECT_EQ(stats.probability_mass, expected.probability_mass);
+}
+
+TEST(MaskColumnsCuda, MasksAndStopsTheGradient) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor logits = Tensor::full({37, 5}, dtype, 3.0, testing::kCuda);
+    Tape tape;
+    tape.watch(logits);
+    const Tensor out = mask_columns(tape, logits, {1, 4, 1});
+    tape.backward(out, Tensor::full({37, 5}, dtype, 7.0, testing::kCuda));
+    const Tensor value = out.to(Device{}), grad = tape.grad(logits).to(Device{});
+    for (int64_t i = 0; i < value.size(); ++i) {
+      const bool masked = i % 5 == 1 || i % 5 == 4;
+      EXPECT_EQ(value.rows(i / 5, 1).view({5}).rows(i % 5, 1).item(), masked ? -INFINITY : 3.0);
+      EXPECT_EQ(grad.rows(i / 5, 1).view({5}).rows(i % 5, 1).item(), masked ? 0.0 : 7.0);
+    }
+  }
+}
+
 TEST(Route, NoTokensIsLegal) {
   Tape tape;
   const Tensor probs({0, 3}, DType::f32);
@@ -237,6 +424,11 @@ TEST(Route, NamesWhatIsWrong) {
   EXPECT_EQ(text(probs, top_p(0, raw)), "[route] p: got 0, expected a number in (0, 1]");
   EXPECT_EQ(text(probs, top_p(1.5, raw)), "[route] p: got 1.5, expected a number in (0, 1]");
   EXPECT_EQ(text(probs, top_p(NAN, raw)), "[route] p: got nan, expected a number in (0, 1]");
+  EXPECT_EQ(text(probs, at_most(-1, top_p(0.5, raw))),
+            "[route] k_max: got -1, expected a positive number, or 0 for none");
+  RouteOptions aligned = top_k(1, raw);
+  aligned.row_alignment = 128;
+  EXPECT_EQ(text(probs, aligned), "[route] row_alignment: got 128, expected 1 on the CPU");
   EXPECT_EQ(text(Tensor::from<float>({2, 2}, {0.5f, 0.5f, NAN, 0.5f}), top_p(0.5, raw)),
             "[route] probs: got nan for token 1, expected finite numbers >= 0");
   EXPECT_EQ(text(Tensor::zeros({2, 2}, DType::f32), top_k(1, raw)),

@@ -102,6 +102,43 @@ TEST(Softmax, ExponentialFollowsTheLibraryBelowZero) {
   EXPECT_TRUE(std::isnan(vexp_nonpositive(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST(SoftmaxCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const auto& function : {run, run_log}) {
+    for (const Shape& shape : {Shape{2},
+                               {3, 1},
+                               {2, 7, 13},
+                               {33, 32},
+                               {9, 257},
+                               {5, 1024},
+                               {3, 1025},
+                               {2, 3001},
+                               {0, 5}}) {
+      const OpCase op_case{to_string(shape), {shape}, function};
+      EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+      EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op_case.name;
+    }
+  }
+}
+
+TEST(SoftmaxCuda, MasksAndLargeElements) {
+  OFFSHOOT_NEEDS_CUDA();
+  Tape tape = Tape::none();
+  const auto inf = static_cast<float>(kInfinity);
+  const Tensor x = Tensor::from<float>({4, 2}, {1e4f, 1e4f, -1e4f, 0, 1, -inf, -inf, -inf});
+  const Tensor there = x.to(testing::kCuda);
+  const Tensor out = softmax(tape, there).to(Device{}),
+               logs = log_softmax(tape, there).to(Device{});
+  const float *const p = out.data<float>(), *const log_p = logs.data<float>();
+  EXPECT_EQ(p[0], 0.5f);
+  EXPECT_EQ(p[2], 0.0f);
+  EXPECT_NEAR(log_p[1], -std::log(2.0f), 1e-7f);
+  EXPECT_EQ(log_p[2], -1e4f);
+  EXPECT_EQ(p[4], 1.0f);
+  EXPECT_EQ(p[5], 0.0f);
+  EXPECT_TRUE(std::isnan(p[6]) && std::isnan(p[7]) && std::isnan(log_p[6]));
+}
+
 TEST(Softmax, NamesWhatIsWrong) {
   Tape tape;
   const auto message = [&](const Tensor& x) {

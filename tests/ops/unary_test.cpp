@@ -87,6 +87,46 @@ TEST(Unary, SinglePrecisionFollowsDoubleAndRepeats) {
   }
 }
 
+TEST(UnaryCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Named& op : kOps) {
+    for (const Shape& shape : {Shape{}, {0, 3}, {7, 13}, {8}, {2056}, {3, 1021}}) {
+      const OpCase op_case = case_of(op, op.name, shape);
+      EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op.name << to_string(shape);
+      EXPECT_LT(testing::cuda_bf16_error(op_case), 2e-2) << op.name << to_string(shape);
+    }
+  }
+}
+
+TEST(UnaryCuda, FarFromZeroNothingOverflows) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor x = Tensor::from<float>({6}, {-1e30f, -200.0f, -11.0f, 11.0f, 200.0f, 1e30f});
+  for (const auto op : {gelu, gelu_tanh, silu, tanh, sigmoid}) {
+    const auto results = [&](Device device) {
+      const Tensor there = x.to(device);
+      Tape tape;
+      tape.watch(there);
+      const Tensor out = op(tape, there);
+      tape.backward(out, Tensor::full({6}, DType::f32, 1.0, device));
+      return std::pair(out.to(Device{}), tape.grad(there).to(Device{}));
+    };
+    const auto got = results(testing::kCuda), expected = results({});
+    EXPECT_LT(testing::relative_error(got.first, expected.first), 1e-5);
+    EXPECT_LT(testing::relative_error(got.second, expected.second), 1e-5);
+  }
+}
+
+TEST(UnaryCuda, PartsOfAStorageNeedNotBeAligned) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto last_rows = [](Tape& tape, const Tensor& x) {
+    return square(tape, x.rows(1, x.dim(0) - 1));
+  };
+  const Tensor x = testing::random_tensor({9, 1}, DType::f32, 1);
+  Tape tape = Tape::none();
+  const Tensor got = last_rows(tape, x.to(testing::kCuda)).to(Device{});
+  EXPECT_EQ(testing::relative_error(got, last_rows(tape, x)), 0.0);
+}
+
 TEST(Unary, NamesWhatIsWrong) {
   const auto message = [](auto&& f) {
     return testing::error_text([&] {

@@ -47,12 +47,9 @@ class Layer {
 
   // Rows of each expert, from the last call.
   std::vector<int64_t> rows() const {
-    const Tensor& offsets = sink_.routing.expert_offsets;
-    std::vector<int64_t> rows;
-    for (int64_t e = 0; e < kExperts; ++e) {
-      rows.push_back(offsets.data<int64_t>()[e + 1] - offsets.data<int64_t>()[e]);
-    }
-    return rows;
+    const Tensor tokens = sink_.routing.tokens_per_expert.host_copy();
+    const auto rows = tokens.elements<int64_t>();
+    return {rows.begin(), rows.end()};
   }
 
  private:

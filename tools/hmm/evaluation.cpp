@@ -46,13 +46,12 @@ class EvaluationSink final : public LayerSink {
   void add(const LayerRecord& record) override {
     const auto found = std::ranges::find(layers_, &record.layer, &LayerSums::layer);
     OFFSHOOT_CHECK(found != layers_.end(), "{}", record.name);
-    const Routing& routing = record.routed.routing;
-    found->entity.add(entity_, record.routed.probs, routing);
-    found->property.add(property_, record.routed.probs, routing);
-    const auto offsets = routing.expert_offsets.elements<int64_t>();
-    for (size_t e = 0; e < found->tokens.size(); ++e) {
-      found->tokens[e] += offsets[e + 1] - offsets[e];
-    }
+    const Routing routing = to_cpu(record.routed.routing);
+    const Tensor probs = record.routed.probs.to(Device{});
+    found->entity.add(entity_, probs, routing);
+    found->property.add(property_, probs, routing);
+    const auto tokens = routing.tokens_per_expert.elements<int64_t>();
+    for (size_t e = 0; e < found->tokens.size(); ++e) found->tokens[e] += tokens[e];
     found->pairs += routing.pairs();
   }
 
