@@ -1,5 +1,4 @@
 #include "cuda/elements.h"
-
 #include "cuda/kernel_utils.cuh"
 
 namespace offshoot::cuda {
@@ -26,8 +25,7 @@ __global__ void __launch_bounds__(kThreads) fill_zero_kernel(Word* to, int64_t c
 }
 
 template <class Word>
-__global__ void __launch_bounds__(kThreads)
-    copy_kernel(const Word* from, Word* to, int64_t count) {
+__global__ void __launch_bounds__(kThreads) copy_kernel(const Word* from, Word* to, int64_t count) {
   each_element(count, [=](int64_t i) { to[i] = from[i]; });
 }
 
@@ -43,40 +41,15 @@ __global__ void __launch_bounds__(kThreads)
   each_element(count, [=](int64_t i) { store(to + i, factor * load(from + i)); });
 }
 
-// One block a vector. The partial sums of a thread are in double, and so is their sum.
-__global__ void __launch_bounds__(kThreads) project_kernel(const float* w, float* g, int64_t size) {
-  __shared__ double sums[2][kThreads / 32];
-  const float* const own_w = w + int64_t{blockIdx.x} * size;
-  float* const own_g = g + int64_t{blockIdx.x} * size;
-  double along = 0, squares = 0;
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    along += static_cast<double>(own_g[i]) * own_w[i];
-    squares += static_cast<double>(own_w[i]) * own_w[i];
-  }
-  const auto add = [](double a, double b) { return a + b; };
-  along = warp_reduce(along, add);
-  squares = warp_reduce(squares, add);
-  if (threadIdx.x % 32 == 0) {
-    sums[0][threadIdx.x / 32] = along;
-    sums[1][threadIdx.x / 32] = squares;
-  }
-  __syncthreads();
-  along = squares = 0;
-  for (int warp = 0; warp < kThreads / 32; ++warp) {
-    along += sums[0][warp];
-    squares += sums[1][warp];
-  }
-  const auto share = static_cast<float>(along / (squares + 1e-12));
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) own_g[i] = share * own_w[i];
-}
-
 unsigned blocks_of(int64_t count) { return blocks_for(count, kThreads * kPerThread); }
 
 // Whole words where both addresses allow it.
 bool in_words(const void* a, const void* b, int64_t bytes) {
   constexpr uintptr_t kWord = sizeof(uint64_t);
   return (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) |
-          static_cast<uintptr_t>(bytes)) % kWord == 0;
+          static_cast<uintptr_t>(bytes)) %
+             kWord ==
+         0;
 }
 
 }  // namespace
@@ -116,11 +89,6 @@ template <class T>
 void scale_elements(const T* from, T* to, int64_t count, float factor, Stream stream) {
   if (count == 0) return;
   launch(scale_kernel<T>, blocks_of(count), kThreads, 0, stream, from, to, count, factor);
-}
-
-void project_onto(const float* w, float* g, int64_t vectors, int64_t size, Stream stream) {
-  if (vectors == 0) return;
-  launch(project_kernel, static_cast<unsigned>(vectors), kThreads, 0, stream, w, g, size);
 }
 
 template void accumulate_elements(const float*, float*, int64_t, bool, Stream);

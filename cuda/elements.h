@@ -22,8 +22,4 @@ void accumulate_elements(const From* from, To* to, int64_t count, bool overwrite
 template <class T>
 void scale_elements(const T* from, T* to, int64_t count, float factor, Stream stream);
 
-// For each of `vectors` vectors of `size` floats: g <- ((g . w) / (w . w + 1e-12)) w, the dot
-// products in double. The specification is project_rows of ops/expert_stats.h.
-void project_onto(const float* w, float* g, int64_t vectors, int64_t size, Stream stream);
-
 }  // namespace offshoot::cuda

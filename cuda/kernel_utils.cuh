@@ -23,9 +23,12 @@ __device__ __forceinline__ void accumulate(T* at, float value, bool overwrite) {
 
 struct Sum {
   static constexpr float kNeutral = 0.0f;
-  __device__ float operator()(float a, float b) const { return a + b; }
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
 };
-// Of numbers; what NaN gives is not promised.
+// Of floats; what NaN gives is not promised.
 struct Max {
   static constexpr float kNeutral = -INFINITY;
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
@@ -43,22 +46,28 @@ __device__ __forceinline__ T warp_reduce(T value, Combine combine) {
   }
   return value;
 }
-__device__ __forceinline__ float warp_sum(float value) { return warp_reduce(value, Sum()); }
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  return warp_reduce(value, Sum());
+}
 __device__ __forceinline__ float warp_max(float value) { return warp_reduce(value, Max()); }
 
 // The combination over a block of a multiple of 32 threads, at most 1024, in every thread. All of
 // its threads call it.
-template <class Combine>
-__device__ inline float block_reduce(float value, Combine combine) {
-  __shared__ float of_warp[32];
+template <class Combine, class T>
+__device__ inline T block_reduce(T value, Combine combine) {
+  __shared__ T of_warp[32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, num_warps = blockDim.x / 32;
   value = warp_reduce(value, combine);
   __syncthreads();  // of_warp may still be read from the call before
   if (lane == 0) of_warp[warp] = value;
   __syncthreads();
-  return warp_reduce(lane < num_warps ? of_warp[lane] : Combine::kNeutral, combine);
+  return warp_reduce(lane < num_warps ? of_warp[lane] : static_cast<T>(Combine::kNeutral), combine);
 }
-__device__ inline float block_sum(float value) { return block_reduce(value, Sum()); }
+template <class T>
+__device__ inline T block_sum(T value) {
+  return block_reduce(value, Sum());
+}
 __device__ inline float block_max(float value) { return block_reduce(value, Max()); }
 
 }  // namespace offshoot::cuda

@@ -1,5 +1,7 @@
 #include "ops/binary.h"
 
+#include "cuda/binary.h"
+#include "cuda/reduce.h"
 #include "ops/elementwise.h"
 
 namespace offshoot {
@@ -8,6 +10,7 @@ namespace {
 // What an operation computes: its value, and the factors' gradients from dout = g.
 struct Add {
   static constexpr std::string_view kName = "add";
+  static constexpr cuda::Binary kCuda = cuda::Binary::add;
   template <class T>
   static T value(T a, T b) {
     return a + b;
@@ -24,6 +27,7 @@ struct Add {
 
 struct Sub {
   static constexpr std::string_view kName = "sub";
+  static constexpr cuda::Binary kCuda = cuda::Binary::sub;
   template <class T>
   static T value(T a, T b) {
     return a - b;
@@ -40,6 +44,7 @@ struct Sub {
 
 struct Mul {
   static constexpr std::string_view kName = "mul";
+  static constexpr cuda::Binary kCuda = cuda::Binary::mul;
   template <class T>
   static T value(T a, T b) {
     return a * b;
@@ -56,6 +61,7 @@ struct Mul {
 
 struct Div {
   static constexpr std::string_view kName = "div";
+  static constexpr cuda::Binary kCuda = cuda::Binary::div;
   template <class T>
   static T value(T a, T b) {
     return a / b;
@@ -72,6 +78,7 @@ struct Div {
 
 struct Maximum {
   static constexpr std::string_view kName = "maximum";
+  static constexpr cuda::Binary kCuda = cuda::Binary::maximum;
   template <class T>
   static T value(T a, T b) {
     return a >= b ? a : b;
@@ -133,16 +140,46 @@ void backward(Tape& walk, const Broadcast& plan, const Tensor& a, const Tensor& 
                         contribution([](T x, T y, T d) { return Op::db(x, y, d); }));
 }
 
+template <class Op, class T>
+void forward_cuda(const Broadcast& plan, const Tensor& a, const Tensor& b, const Tensor& out) {
+  cuda::binary_forward(Op::kCuda, plan.walk(), a.device_data<T>(), b.device_data<T>(),
+                       out.device_data<T>(), stream_of(out));
+}
+
+template <class Op, class T>
+void backward_cuda(const Broadcast& plan, int operand, const Tensor& a, const Tensor& b,
+                   const Tensor& dout, const GradSlot& slot) {
+  if (!slot) return;
+  const cuda::Walk walk = plan.gradient_walk(static_cast<size_t>(operand), {0, 1});
+  const Tensor scratch({cuda::reduction_scratch(walk)}, DType::f32, dout.device());
+  cuda::binary_backward(Op::kCuda, operand, walk, a.device_data<T>(), b.device_data<T>(),
+                        dout.device_data<T>(), slot.grad.device_data<T>(), slot.overwrite,
+                        scratch.device_data<float>(), stream_of(dout));
+}
+
+// The result alone.
+template <class Op>
+Tensor compute(const Broadcast& plan, const Tensor& a, const Tensor& b) {
+  const Tensor out(plan.shape(), a.dtype(), a.device());
+  dispatch(
+      Op::kName, a, [&]<class T>(T) { forward<Op, T>(plan, a, b, out); },
+      [&]<class T>(T) { forward_cuda<Op, T>(plan, a, b, out); });
+  return out;
+}
+
 template <class Op>
 Tensor binary(Tape& tape, const Tensor& a, const Tensor& b) {
   check_float(Op::kName, "a", a);
-  check_dtype(Op::kName, "b", b, a.dtype());
+  check_like(Op::kName, "b", b, a);
   const Broadcast plan(Op::kName, {a, b});
-  const Tensor out(plan.shape(), a.dtype());
-  dispatch_float(Op::kName, a.dtype(), [&]<class T>(T) { forward<Op, T>(plan, a, b, out); });
+  const Tensor out = compute<Op>(plan, a, b);
   tape.record(Op::kName, {a, b}, out, [plan, a, b](Tape& walk, const Tensor& dout) {
-    dispatch_float(Op::kName, a.dtype(),
-                   [&]<class T>(T) { backward<Op, T>(walk, plan, a, b, dout); });
+    dispatch(
+        Op::kName, a, [&]<class T>(T) { backward<Op, T>(walk, plan, a, b, dout); },
+        [&]<class T>(T) {
+          backward_cuda<Op, T>(plan, 0, a, b, dout, walk.slot(a));
+          backward_cuda<Op, T>(plan, 1, a, b, dout, walk.slot(b));
+        });
   });
   return out;
 }
@@ -150,11 +187,10 @@ Tensor binary(Tape& tape, const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
-  if (a.defined() && b.defined() && a.shape() == b.shape() && a.dtype() == b.dtype()) {
+  if (a.defined() && b.defined() && a.shape() == b.shape() && a.dtype() == b.dtype() &&
+      a.device() == b.device()) {
     // The gradient is dout itself, so a and b need not be kept.
-    const Broadcast plan(Add::kName, {a, b});
-    const Tensor out(plan.shape(), a.dtype());
-    dispatch_float(Add::kName, a.dtype(), [&]<class T>(T) { forward<Add, T>(plan, a, b, out); });
+    const Tensor out = compute<Add>(Broadcast(Add::kName, {a, b}), a, b);
     tape.record(Add::kName, {a, b}, out, [a, b](Tape& walk, const Tensor& dout) {
       if (walk.wants(a) && walk.wants(b)) {
         walk.give(a, dout.clone());

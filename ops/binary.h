@@ -4,10 +4,11 @@
 //   mul      a b          da = dout b            db = dout a
 //   div      a / b        da = dout / b          db = -dout a / b^2
 //   maximum  max(a, b)    dout goes to the larger one, all of it to a where they are equal
-// Shapes   a and b as above; out has their common shape. One dtype, f32 or f64.
+// Shapes   a and b as above; out has their common shape. One dtype, f32 or f64; on CUDA f32 or
+//          bf16, sums in f32.
 // Saved    a and b. Backward adds; a broadcast operand gets the sum over what it was repeated for.
 // Repeat   bitwise repeatable, whatever the thread count.
-// Throws   Error when shapes cannot be broadcast or dtypes disagree.
+// Throws   Error when shapes cannot be broadcast, dtypes or devices disagree.
 #pragma once
 
 #include "engine/tape.h"

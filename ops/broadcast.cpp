@@ -37,7 +37,7 @@ Shape result_shape(std::string_view op, std::span<const Tensor> operands) {
 }  // namespace
 
 Broadcast::Broadcast(std::string_view op, std::span<const Tensor> operands)
-    : shape_(result_shape(op, operands)) {
+    : shape_(result_shape(op, operands)), operand_count_(operands.size()) {
   std::array<int64_t, kMaxOperands> strides{};  // of the axis at hand
   std::array<int64_t, kMaxOperands> next;
   next.fill(1);
@@ -80,6 +80,38 @@ int64_t Broadcast::offset(size_t operand, int64_t row) const {
     row /= axis.size;
   }
   return offset;
+}
+
+template <class F>
+void Broadcast::for_axes(F&& f) const {
+  f(inner_, int64_t{1}, steps_);
+  int64_t stride = inner_;
+  for (int a = 0; a < axis_count_; ++a) {
+    const Axis& axis = axes_[static_cast<size_t>(a)];
+    f(axis.size, stride, axis.strides);
+    stride *= axis.size;
+  }
+}
+
+cuda::Walk Broadcast::walk() const {
+  cuda::Walk walk;
+  for_axes([&](int64_t size, int64_t stride, const auto& operands) {
+    std::vector<int64_t> strides{stride};
+    strides.insert(strides.end(), operands.begin(), operands.begin() + operand_count_);
+    walk.add_axis(size, strides);
+  });
+  return walk;
+}
+
+cuda::Walk Broadcast::gradient_walk(size_t operand, std::initializer_list<size_t> read) const {
+  cuda::Walk walk;
+  for_axes([&](int64_t size, int64_t stride, const auto& operands) {
+    std::vector<int64_t> strides{operands[operand]};
+    for (const size_t other : read) strides.push_back(operands[other]);
+    strides.push_back(stride);
+    walk.add_axis(size, strides);
+  });
+  return walk;
 }
 
 }  // namespace offshoot

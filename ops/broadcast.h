@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "cuda/walk.h"
 #include "engine/tensor.h"
 
 namespace offshoot {
@@ -32,13 +33,23 @@ class Broadcast {
   // The operand's first element of a row.
   int64_t offset(size_t operand, int64_t row) const;
 
+  // For kernels: the result and the operands; or the gradient of `operand`, the operands `read` and
+  // the result's gradient.
+  cuda::Walk walk() const;
+  cuda::Walk gradient_walk(size_t operand, std::initializer_list<size_t> read) const;
+
  private:
   struct Axis {
     int64_t size;
     std::array<int64_t, kMaxOperands> strides;
   };
 
+  // Calls f(size, result's stride, operands' strides) for every axis, the innermost first.
+  template <class F>
+  void for_axes(F&& f) const;
+
   Shape shape_;
+  size_t operand_count_;
   int64_t rows_ = 1;
   int64_t inner_ = 1;
   std::array<int64_t, kMaxOperands> steps_{};

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/layout.h"
 #include "engine/parallel.h"
 #include "ops/elementwise.h"
 #include "ops/op.h"
@@ -35,18 +36,28 @@ int64_t product(const Shape& shape, int first, int last) {
   return size;
 }
 
+template <class T>
+void move_runs_cuda(const Runs& runs, const Tensor& from, const GradSlot& to) {
+  cuda::Walk walk;
+  walk.add_axis(runs.run, {1, 1});
+  walk.add_axis(runs.rows, {runs.to_stride, runs.from_stride});
+  cuda::move_elements(walk, from.device_data<T>() + runs.from_offset,
+                      to.grad.device_data<T>() + runs.to_offset, to.overwrite, stream_of(from));
+}
+
 // Backward of a slice or a part of a concatenation: dx gets the runs of dout.
 void add_runs(std::string_view op, const Runs& runs, const Tensor& from, const GradSlot& to) {
   if (!to) return;
-  dispatch_float(op, from.dtype(), [&]<class T>(T) {
-    move_runs<T>(runs, from.data<T>(), to.grad.data<T>(), to.overwrite);
-  });
+  dispatch(
+      op, from,
+      [&]<class T>(T) { move_runs<T>(runs, from.data<T>(), to.grad.data<T>(), to.overwrite); },
+      [&]<class T>(T) { move_runs_cuda<T>(runs, from, to); });
 }
 
 // parts[i] has size sizes[i] along `axis` of a result of shape `shape`.
 Tensor join(Tape& tape, std::string_view op, std::span<const Tensor> parts,
             const std::vector<int64_t>& sizes, const Shape& shape, int axis) {
-  const Tensor out(shape, parts[0].dtype());
+  const Tensor out(shape, parts[0].dtype(), parts[0].device());
   const int64_t rows = product(shape, 0, axis), inner = product(shape, axis + 1, shape.rank());
   const int64_t out_stride = shape[axis] * inner;
   std::vector<Runs> runs;
@@ -70,7 +81,7 @@ void check_parts(std::string_view op, std::span<const Tensor> parts) {
   if (parts.empty()) fail(op, "parts: got none, expected at least one");
   for (const Tensor& part : parts) {
     check_float(op, "part", part);
-    check_dtype(op, "part", part, parts[0].dtype());
+    check_like(op, "part", part, parts[0]);
   }
 }
 
@@ -95,6 +106,30 @@ void swap_axes(const Swap& s, const T* from, T* to, bool overwrite) {
   });
 }
 
+template <class T>
+void swap_axes_cuda(const Swap& s, const Tensor& from, const GradSlot& to) {
+  const T* const source = from.device_data<T>();
+  T* const target = to.grad.device_data<T>();
+  if (s.b == 1 && s.c == 1) {
+    cuda::transpose_matrices(source, s.a, s.m, s.n, target, to.overwrite, stream_of(from));
+    return;
+  }
+  cuda::Walk walk;  // the result [a, n, b, m, c], from the inside
+  walk.add_axis(s.c, {1, 1});
+  walk.add_axis(s.m, {s.c, s.b * s.n * s.c});
+  walk.add_axis(s.b, {s.m * s.c, s.n * s.c});
+  walk.add_axis(s.n, {s.b * s.m * s.c, s.c});
+  walk.add_axis(s.a, {s.n * s.b * s.m * s.c, s.m * s.b * s.n * s.c});
+  cuda::move_elements(walk, source, target, to.overwrite, stream_of(from));
+}
+
+void swap_axes(std::string_view op, const Swap& s, const Tensor& from, const GradSlot& to) {
+  dispatch(
+      op, from,
+      [&]<class T>(T) { swap_axes<T>(s, from.data<T>(), to.grad.data<T>(), to.overwrite); },
+      [&]<class T>(T) { swap_axes_cuda<T>(s, from, to); });
+}
+
 }  // namespace
 
 Tensor slice(Tape& tape, const Tensor& x, int64_t axis, int64_t first, int64_t count) {
@@ -105,7 +140,7 @@ Tensor slice(Tape& tape, const Tensor& x, int64_t axis, int64_t first, int64_t c
     fail(kName, "range: got {} from {} on, expected within the {} of axis {}", count, first,
          x.shape()[a], axis);
   }
-  const Tensor out(x.shape().with(a, count), x.dtype());
+  const Tensor out(x.shape().with(a, count), x.dtype(), x.device());
   const int64_t inner = product(x.shape(), a + 1, x.rank());
   const Runs runs{product(x.shape(), 0, a),
                   count * inner,
@@ -171,18 +206,14 @@ Tensor transpose(Tape& tape, const Tensor& x, int64_t axis_a, int64_t axis_b) {
   const int one = x.shape().axis(axis_a, kName), two = x.shape().axis(axis_b, kName);
   const int a = std::min(one, two), b = std::max(one, two);
   const Shape& shape = x.shape();
-  const Tensor out(shape.with(a, shape[b]).with(b, shape[a]), x.dtype());
+  const Tensor out(shape.with(a, shape[b]).with(b, shape[a]), x.dtype(), x.device());
   const Swap forward = a == b ? Swap{1, 1, 1, 1, shape.size()}
                               : Swap{product(shape, 0, a), shape[a], product(shape, a + 1, b),
                                      shape[b], product(shape, b + 1, x.rank())};
-  dispatch_float(kName, x.dtype(),
-                 [&]<class T>(T) { swap_axes<T>(forward, x.data<T>(), out.data<T>(), true); });
+  swap_axes(kName, forward, x, {out, true});
   tape.record(kName, {x}, out, [x, forward](Tape& walk, const Tensor& dout) {
     const Swap back{forward.a, forward.n, forward.b, forward.m, forward.c};
-    const GradSlot dx = walk.slot(x);
-    dispatch_float(kName, dout.dtype(), [&]<class T>(T) {
-      swap_axes<T>(back, dout.data<T>(), dx.grad.data<T>(), dx.overwrite);
-    });
+    swap_axes(kName, back, dout, walk.slot(x));
   });
   return out;
 }

@@ -4,9 +4,9 @@
 //   concat     tensors one behind the other along an axis; other sizes equal
 //   stack      tensors of one shape along a new axis
 //   transpose  two axes swapped
-// Shapes   any; an axis counts from the end when negative. f32 or f64.
+// Shapes   any; an axis counts from the end when negative. f32 or f64; on CUDA f32 or bf16.
 // Saved    nothing but shapes. Backward moves dout back and adds.
-// Throws   Error for sizes, ranges or dtypes that do not fit, or no tensor to concatenate.
+// Throws   Error for sizes, ranges, dtypes or devices that do not fit, or no tensor to concatenate.
 #pragma once
 
 #include <cstdint>

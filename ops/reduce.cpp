@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuda/reduce.h"
 #include "engine/parallel.h"
 #include "ops/op.h"
 
@@ -85,20 +86,51 @@ void spread(const Extent& e, const Tensor& dout, const GradSlot& dx, T factor) {
   });
 }
 
+// x reduced over the middle axis: the result, x.
+cuda::Walk reduced_walk(const Extent& e) {
+  cuda::Walk walk;
+  walk.add_axis(e.inner, {1, 1});
+  walk.add_axis(e.count, {0, e.inner});
+  walk.add_axis(e.outer, {e.inner, e.count * e.inner});
+  return walk;
+}
+
+template <class T>
+void sum_cuda(const Extent& e, const Tensor& x, const Tensor& out, double factor) {
+  const cuda::Walk walk = reduced_walk(e);
+  const Tensor scratch({cuda::reduction_scratch(walk)}, DType::f32, x.device());
+  cuda::sum_forward(walk, x.device_data<T>(), static_cast<float>(factor),
+                    scratch.device_data<float>(), out.device_data<T>(), stream_of(x));
+}
+
+template <class T>
+void spread_cuda(const Extent& e, const Tensor& dout, const GradSlot& dx, double factor) {
+  cuda::Walk walk;
+  walk.add_axis(e.inner, {1, 1});
+  walk.add_axis(e.count, {e.inner, 0});
+  walk.add_axis(e.outer, {e.count * e.inner, e.inner});
+  cuda::sum_backward(walk, dout.device_data<T>(), static_cast<float>(factor),
+                     dx.grad.device_data<T>(), dx.overwrite, stream_of(dout));
+}
+
 // The mean is a sum times 1 / count.
 Tensor scaled_sum(Tape& tape, std::string_view op, const Tensor& x, const Extent& e, double factor,
                   bool whole) {
-  const Tensor out(e.out, x.dtype());
-  dispatch_float(op, x.dtype(), [&]<class T>(T) {
-    if (whole) {
-      out.data<T>()[0] = static_cast<T>(factor) * whole_sum<T>(x);
-    } else {
-      sum_along<T>(e, x, out, static_cast<T>(factor));
-    }
-  });
+  const Tensor out(e.out, x.dtype(), x.device());
+  dispatch(
+      op, x,
+      [&]<class T>(T) {
+        if (whole) {
+          out.data<T>()[0] = static_cast<T>(factor) * whole_sum<T>(x);
+        } else {
+          sum_along<T>(e, x, out, static_cast<T>(factor));
+        }
+      },
+      [&]<class T>(T) { sum_cuda<T>(e, x, out, factor); });
   tape.record(op, {x}, out, [op, x, e, factor](Tape& walk, const Tensor& dout) {
-    dispatch_float(op, dout.dtype(),
-                   [&]<class T>(T) { spread<T>(e, dout, walk.slot(x), static_cast<T>(factor)); });
+    dispatch(
+        op, dout, [&]<class T>(T) { spread<T>(e, dout, walk.slot(x), static_cast<T>(factor)); },
+        [&]<class T>(T) { spread_cuda<T>(e, dout, walk.slot(x), factor); });
   });
   return out;
 }
@@ -107,11 +139,13 @@ Extent whole_extent(const Tensor& x) { return {1, x.size(), 1, {}}; }
 
 double one_over(int64_t count) { return 1.0 / static_cast<double>(count); }
 
-// The first largest element's index along the axis, for every (outer, inner).
+// The first largest element's index along the axis, for every (outer, inner), and its value where
+// `largest` is defined.
 template <class T>
-std::vector<int64_t> winners(const Extent& e, const Tensor& x) {
+void find_winners(const Extent& e, const Tensor& x, const Tensor& winners, const Tensor& largest) {
   const T* const data = x.data<T>();
-  std::vector<int64_t> indices(static_cast<size_t>(e.outer * e.inner));
+  T* const values = largest.defined() ? largest.data<T>() : nullptr;
+  int64_t* const indices = winners.data<int64_t>();
   for (int64_t o = 0; o < e.outer; ++o) {
     for (int64_t i = 0; i < e.inner; ++i) {
       const T* const first = data + o * e.count * e.inner + i;
@@ -119,34 +153,62 @@ std::vector<int64_t> winners(const Extent& e, const Tensor& x) {
       for (int64_t c = 1; c < e.count; ++c) {
         if (first[c * e.inner] > first[best * e.inner]) best = c;
       }
-      indices[static_cast<size_t>(o * e.inner + i)] = best;
+      indices[o * e.inner + i] = best;
+      if (values != nullptr) values[o * e.inner + i] = first[best * e.inner];
     }
   }
-  return indices;
+}
+
+template <class T>
+void find_winners_cuda(const Extent& e, const Tensor& x, const Tensor& winners,
+                       const Tensor& largest) {
+  const cuda::Walk walk = reduced_walk(e);
+  const int64_t scratch_bytes = cuda::reduction_scratch(walk) * int64_t{sizeof(cuda::Winner)};
+  const Tensor scratch({scratch_bytes / element_bytes(DType::i64)}, DType::i64, x.device());
+  cuda::max_forward(walk, x.device_data<T>(), reinterpret_cast<cuda::Winner*>(scratch.address()),
+                    largest.defined() ? largest.device_data<T>() : nullptr,
+                    winners.device_data<int64_t>(), stream_of(x));
+}
+
+Tensor winners_of(std::string_view op, const Extent& e, const Tensor& x, const Tensor& largest) {
+  const Tensor winners(e.out, DType::i64, x.device());
+  dispatch(
+      op, x, [&]<class T>(T) { find_winners<T>(e, x, winners, largest); },
+      [&]<class T>(T) { find_winners_cuda<T>(e, x, winners, largest); });
+  return winners;
+}
+
+// dx += dout at the winners.
+template <class T>
+void add_to_winners(const Extent& e, const Tensor& winners, const Tensor& dout, const Tensor& dx) {
+  const int64_t* const indices = winners.data<int64_t>();
+  for (int64_t row = 0; row < winners.size(); ++row) {
+    const int64_t at = (row / e.inner * e.count + indices[row]) * e.inner + row % e.inner;
+    dx.data<T>()[at] += dout.data<T>()[row];
+  }
+}
+
+template <class T>
+void add_to_winners_cuda(const Extent& e, const Tensor& winners, const Tensor& dout,
+                         const Tensor& dx) {
+  cuda::max_backward(winners.device_data<int64_t>(), dout.device_data<T>(), e.outer, e.count,
+                     e.inner, dx.device_data<T>(), stream_of(dout));
 }
 
 Tensor max_over(Tape& tape, const Tensor& x, const Extent& e) {
   constexpr std::string_view kName = "max";
   check_float(kName, "x", x);
   check_not_empty(kName, x, e.count);
-  const Tensor out(e.out, x.dtype());
-  return dispatch_float(kName, x.dtype(), [&]<class T>(T) {
-    // Offsets of the winners in x.
-    std::vector<int64_t> offsets = winners<T>(e, x);
-    for (size_t r = 0; r < offsets.size(); ++r) {
-      const auto row = static_cast<int64_t>(r);
-      offsets[r] = (row / e.inner * e.count + offsets[r]) * e.inner + row % e.inner;
-      out.data<T>()[row] = x.data<T>()[offsets[r]];
-    }
-    tape.record(kName, {x}, out, [x, offsets](Tape& walk, const Tensor& dout) {
-      const GradSlot dx = walk.slot(x);
-      if (dx.overwrite) fill_zero(dx.grad);
-      for (size_t r = 0; r < offsets.size(); ++r) {
-        dx.grad.data<T>()[offsets[r]] += dout.data<T>()[r];
-      }
-    });
-    return out;
+  const Tensor out(e.out, x.dtype(), x.device());
+  const Tensor winners = winners_of(kName, e, x, out);
+  tape.record(kName, {x}, out, [x, e, winners](Tape& walk, const Tensor& dout) {
+    const GradSlot dx = walk.slot(x);
+    if (dx.overwrite) fill_zero(dx.grad);
+    dispatch(
+        kName, dout, [&]<class T>(T) { add_to_winners<T>(e, winners, dout, dx.grad); },
+        [&]<class T>(T) { add_to_winners_cuda<T>(e, winners, dout, dx.grad); });
   });
+  return out;
 }
 
 }  // namespace
@@ -187,9 +249,7 @@ Tensor argmax(const Tensor& x, int64_t axis) {
   check_float("argmax", "x", x);
   const Extent e = along_axis("argmax", x, axis, false);
   check_not_empty("argmax", x, e.count);
-  return dispatch_float("argmax", x.dtype(), [&]<class T>(T) {
-    return Tensor::from<int64_t>(e.out, std::span<const int64_t>(winners<T>(e, x)));
-  });
+  return winners_of("argmax", e, x, Tensor());
 }
 
 }  // namespace offshoot

@@ -1,5 +1,7 @@
 #include "ops/where.h"
 
+#include "cuda/reduce.h"
+#include "cuda/where.h"
 #include "ops/elementwise.h"
 
 namespace offshoot {
@@ -45,18 +47,44 @@ void backward(Tape& walk, const Broadcast& plan, const Tensor& condition, const 
   accumulate_operand<T>(plan, 2, walk.slot(b), contribution(false));
 }
 
+template <class T>
+void forward_cuda(const Broadcast& plan, const Tensor& condition, const Tensor& a, const Tensor& b,
+                  const Tensor& out) {
+  cuda::where_forward(plan.walk(), condition.device_data<int32_t>(), a.device_data<T>(),
+                      b.device_data<T>(), out.device_data<T>(), stream_of(out));
+}
+
+template <class T>
+void backward_cuda(const Broadcast& plan, size_t operand, const Tensor& condition,
+                   const Tensor& dout, const GradSlot& slot) {
+  if (!slot) return;
+  const cuda::Walk walk = plan.gradient_walk(operand, {0});
+  const Tensor scratch({cuda::reduction_scratch(walk)}, DType::f32, dout.device());
+  cuda::where_backward(walk, operand == 1, condition.device_data<int32_t>(), dout.device_data<T>(),
+                       slot.grad.device_data<T>(), slot.overwrite, scratch.device_data<float>(),
+                       stream_of(dout));
+}
+
 }  // namespace
 
 Tensor where(Tape& tape, const Tensor& condition, const Tensor& a, const Tensor& b) {
   check_dtype(kName, "condition", condition, DType::i32);
   check_float(kName, "a", a);
-  check_dtype(kName, "b", b, a.dtype());
-  const Broadcast plan(kName, {condition, a, b});
-  const Tensor out(plan.shape(), a.dtype());
-  dispatch_float(kName, a.dtype(), [&]<class T>(T) { forward<T>(plan, condition, a, b, out); });
-  tape.record(kName, {a, b}, out, [plan, condition, a, b](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, a.dtype(),
-                   [&]<class T>(T) { backward<T>(walk, plan, condition, a, b, dout); });
+  check_like(kName, "b", b, a);
+  if (condition.device().is_cuda()) check_device(kName, "condition", condition, a.device());
+  const Tensor chosen = condition.to(a.device());
+  const Broadcast plan(kName, {chosen, a, b});
+  const Tensor out(plan.shape(), a.dtype(), a.device());
+  dispatch(
+      kName, a, [&]<class T>(T) { forward<T>(plan, chosen, a, b, out); },
+      [&]<class T>(T) { forward_cuda<T>(plan, chosen, a, b, out); });
+  tape.record(kName, {a, b}, out, [plan, chosen, a, b](Tape& walk, const Tensor& dout) {
+    dispatch(
+        kName, a, [&]<class T>(T) { backward<T>(walk, plan, chosen, a, b, dout); },
+        [&]<class T>(T) {
+          backward_cuda<T>(plan, 1, chosen, dout, walk.slot(a));
+          backward_cuda<T>(plan, 2, chosen, dout, walk.slot(b));
+        });
   });
   return out;
 }
