@@ -5,9 +5,10 @@
 //                       flows through m.
 //   router_z_loss       mean over tokens of logsumexp(logits)^2 (Zoph et al. 2022, arXiv
 //                       2202.08906, equation 5)
-// Shapes   probs and logits [N, E], N and E at least 1. f32 or f64.
+// Shapes   probs and logits [N, E], N and E at least 1. f32 or f64; on CUDA f32.
 // Saved    the shares; logits and their logsumexp. Backward adds.
-// Repeat   the same bits for any thread count: sums run in token order.
+// Repeat   the same bits for any thread count: sums run in token order. On CUDA they are in double,
+//          too, in an order that N and E fix.
 // Throws   Error when shapes do not fit or there is no token.
 #pragma once
 

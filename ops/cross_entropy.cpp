@@ -1,7 +1,9 @@
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "cuda/cross_entropy.h"
 #include "engine/parallel.h"
 #include "ops/exponentials.h"
 #include "ops/op.h"
@@ -11,6 +13,9 @@ namespace {
 
 constexpr std::string_view kName = "cross_entropy";
 
+// An ignore_index that no target has.
+constexpr int64_t kNoIndex = std::numeric_limits<int64_t>::min();
+
 // What forward leaves: softmax is numerators / sums.
 template <class T>
 struct Rows {
@@ -19,12 +24,17 @@ struct Rows {
   T* losses;      // [N], 0 where the target is ignore_index
 };
 
-// Checks everything; returns the number of rows whose target is not ignore_index.
+// Checks everything; returns the number of rows whose target is not ignore_index, 0 where the
+// targets are on a CUDA device.
 int64_t check(const Tensor& logits, const Tensor& targets, int64_t ignore_index) {
   check_float(kName, "logits", logits);
   check_rows(kName, "logits", logits);
   check_shape(kName, "targets", targets, logits.shape().without(logits.rank() - 1));
   check_dtype(kName, "targets", targets, DType::i32);
+  if (targets.device().is_cuda()) {
+    check_device(kName, "targets", targets, logits.device());
+    return 0;
+  }
   const int64_t C = logits.last_dim();
   int64_t counted = 0;
   for (const int32_t target : targets.elements<int32_t>()) {
@@ -74,11 +84,76 @@ void backward(const Rows<T>& from, const Tensor& targets, int64_t ignore_index, 
   });
 }
 
+// On CUDA everything but the logits and their gradient is f32, on the device.
+struct Statistics {
+  Tensor largest, log_sums;  // [N]; undefined where no gradient is wanted
+  Tensor counted;            // [] i64
+};
+
+template <class T>
+void each_cuda(const Tensor& logits, const Tensor& targets, int64_t ignore_index,
+               const Statistics& to, const Tensor& losses) {
+  const auto data = [](const Tensor& t) { return t.defined() ? t.device_data<float>() : nullptr; };
+  cuda::cross_entropy_rows(logits.device_data<T>(), targets.device_data<int32_t>(), ignore_index,
+                           targets.size(), logits.last_dim(), data(to.largest), data(to.log_sums),
+                           losses.device_data<float>(), stream_of(logits));
+}
+
+template <class T>
+void forward_cuda(const Tensor& logits, const Tensor& targets, int64_t ignore_index,
+                  const Statistics& to, const Tensor& loss) {
+  const Tensor losses({targets.size()}, DType::f32, logits.device());
+  each_cuda<T>(logits, targets, ignore_index, to, losses);
+  cuda::cross_entropy_mean(losses.device_data<float>(), targets.device_data<int32_t>(),
+                           ignore_index, targets.size(), to.counted.device_data<int64_t>(),
+                           loss.device_data<float>(), stream_of(logits));
+}
+
+template <class T>
+void backward_cuda(const Tensor& logits, const Tensor& targets, int64_t ignore_index,
+                   const Statistics& from, const Tensor& dloss, const GradSlot& dlogits) {
+  cuda::cross_entropy_backward(
+      logits.device_data<T>(), targets.device_data<int32_t>(), ignore_index,
+      from.largest.device_data<float>(), from.log_sums.device_data<float>(),
+      from.counted.device_data<int64_t>(), dloss.device_data<float>(), targets.size(),
+      logits.last_dim(), dlogits.grad.device_data<T>(), dlogits.overwrite, stream_of(logits));
+}
+
+// Calls f(T{}) with the C++ type of the logits, which are on a CUDA device.
+template <class F>
+void on_cuda(const Tensor& logits, F&& f) {
+  if constexpr (kHasCuda) dispatch_cuda(kName, logits.dtype(), std::forward<F>(f));
+}
+
+Tensor cross_entropy_cuda(Tape& tape, const Tensor& logits, const Tensor& targets_anywhere,
+                          int64_t ignore_index) {
+  const Device device = logits.device();
+  const Tensor targets = targets_anywhere.to(device), loss({}, DType::f32, device);
+  Statistics statistics;
+  statistics.counted = Tensor({}, DType::i64, device);
+  if (tape.wants(logits)) {
+    for (Tensor* const each : {&statistics.largest, &statistics.log_sums}) {
+      *each = Tensor({targets.size()}, DType::f32, device);
+    }
+  }
+  on_cuda(logits,
+          [&]<class T>(T) { forward_cuda<T>(logits, targets, ignore_index, statistics, loss); });
+  tape.record(kName, {logits}, loss,
+              [logits, targets, ignore_index, statistics](Tape& walk, const Tensor& dloss) {
+                const GradSlot dlogits = walk.slot(logits);
+                on_cuda(logits, [&]<class T>(T) {
+                  backward_cuda<T>(logits, targets, ignore_index, statistics, dloss, dlogits);
+                });
+              });
+  return loss;
+}
+
 }  // namespace
 
 Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& targets,
                      int64_t ignore_index) {
   const int64_t counted = check(logits, targets, ignore_index);
+  if (logits.device().is_cuda()) return cross_entropy_cuda(tape, logits, targets, ignore_index);
   const int64_t N = targets.size(), C = logits.last_dim();
   const DType dtype = logits.dtype();
   const Tensor numerators({N, C}, dtype), sums({N}, dtype), losses({N}, dtype), loss({}, dtype);
@@ -103,7 +178,16 @@ Tensor cross_entropy(Tape& tape, const Tensor& logits, const Tensor& targets,
 Tensor cross_entropy_each(const Tensor& logits, const Tensor& targets) {
   constexpr int64_t kNone = -1;
   const int64_t counted = check(logits, targets, kNone), N = targets.size();
-  if (counted != N) fail(kName, "targets: got {}, expected classes only", kNone);
+  if (!targets.device().is_cuda() && counted != N) {
+    fail(kName, "targets: got {}, expected classes only", kNone);
+  }
+  if (logits.device().is_cuda()) {
+    const Tensor losses(targets.shape(), DType::f32, logits.device());
+    on_cuda(logits, [&]<class T>(T) {
+      each_cuda<T>(logits, targets.to(logits.device()), kNoIndex, {}, losses);
+    });
+    return losses;
+  }
   const DType dtype = logits.dtype();
   const Tensor losses(targets.shape(), dtype), numerators({N, logits.last_dim()}, dtype),
       sums({N}, dtype);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/dropout.h"
 #include "engine/parallel.h"
 #include "engine/random.h"
 #include "ops/op.h"
@@ -80,6 +81,13 @@ void apply(const Mask& mask, double rate, const Tensor& x, const Tensor& out, bo
   });
 }
 
+template <class T>
+void apply_cuda(const Mask& mask, double rate, const Tensor& x, const Tensor& out, bool overwrite) {
+  cuda::dropout(cuda::DropoutMask{mask.seed, mask.stream, mask.threshold}, x.device_data<T>(),
+                static_cast<float>(1 / (1 - rate)), x.size(), out.device_data<T>(), overwrite,
+                stream_of(x));
+}
+
 }  // namespace
 
 Tensor dropout(Tape& tape, const Tensor& x, double rate, const DropoutKey& key, uint64_t stream,
@@ -88,12 +96,15 @@ Tensor dropout(Tape& tape, const Tensor& x, double rate, const DropoutKey& key, 
   if (!(rate >= 0 && rate < 1)) fail(kName, "rate: got {}, expected a number in [0, 1)", rate);
   if (!train || rate == 0) return x;
   const Mask mask(rate, key, stream);
-  const Tensor out(x.shape(), x.dtype());
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) { apply<T>(mask, rate, x, out, true); });
+  const Tensor out(x.shape(), x.dtype(), x.device());
+  dispatch(
+      kName, x, [&]<class T>(T) { apply<T>(mask, rate, x, out, true); },
+      [&]<class T>(T) { apply_cuda<T>(mask, rate, x, out, true); });
   tape.record(kName, {x}, out, [x, mask, rate](Tape& walk, const Tensor& dout) {
     const GradSlot dx = walk.slot(x);
-    dispatch_float(kName, dout.dtype(),
-                   [&]<class T>(T) { apply<T>(mask, rate, dout, dx.grad, dx.overwrite); });
+    dispatch(
+        kName, x, [&]<class T>(T) { apply<T>(mask, rate, dout, dx.grad, dx.overwrite); },
+        [&]<class T>(T) { apply_cuda<T>(mask, rate, dout, dx.grad, dx.overwrite); });
   });
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cuda/embedding.h"
 #include "engine/parallel.h"
 #include "ops/op.h"
 
@@ -38,7 +39,34 @@ void backward(const Tensor& ids, const Tensor& dout, const GradSlot& dweight) {
   });
 }
 
-void check_ids(const Tensor& ids, int64_t V) {
+template <class T>
+void forward_cuda(const Tensor& weight, const Tensor& ids, const Tensor& out) {
+  cuda::embedding_forward(weight.device_data<T>(), ids.device_data<int32_t>(), ids.size(),
+                          weight.dim(0), weight.dim(1), out.device_data<T>(), stream_of(weight));
+}
+
+template <class T>
+void backward_cuda(const Tensor& ids, const Tensor& dout, const GradSlot& dweight) {
+  const auto bytes = static_cast<int64_t>(cuda::embedding_scratch_bytes(ids.size()));
+  const Tensor scratch({(bytes + 3) / 4}, DType::i32, ids.device());
+  cuda::embedding_backward(dout.device_data<T>(), ids.device_data<int32_t>(), ids.size(),
+                           dweight.grad.dim(0), dweight.grad.dim(1), scratch.address(),
+                           dweight.grad.device_data<T>(), dweight.overwrite, stream_of(dout));
+}
+
+// Calls cpu(T{}) with the C++ type of the weight's elements, or cuda(float{}).
+template <class Cpu, class Cuda>
+void dispatch_weight(const Tensor& weight, Cpu&& cpu, Cuda&& cuda) {
+  if constexpr (kHasCuda) {
+    if (weight.device().is_cuda()) return cuda(float{});
+  }
+  dispatch_float(kName, weight.dtype(), std::forward<Cpu>(cpu));
+}
+
+void check_ids(const Tensor& ids, const Tensor& weight) {
+  check_dtype(kName, "ids", ids, DType::i32);
+  if (ids.device().is_cuda()) return check_device(kName, "ids", ids, weight.device());
+  const int64_t V = weight.dim(0);
   for (const int32_t id : ids.elements<int32_t>()) {
     if (id < 0 || id >= V) fail(kName, "ids: got {}, expected a number in [0, {})", id, V);
   }
@@ -48,16 +76,22 @@ void check_ids(const Tensor& ids, int64_t V) {
 
 Tensor embedding(Tape& tape, const Tensor& weight, const Tensor& ids) {
   check_float(kName, "weight", weight);
+  check_parameter(kName, "weight", weight, weight);
   check_rank(kName, "weight", weight, 2);
   check_rows(kName, "weight", weight);
-  check_dtype(kName, "ids", ids, DType::i32);
-  check_ids(ids, weight.dim(0));
+  check_ids(ids, weight);
 
-  const Tensor out(ids.shape().inserted(ids.rank(), weight.last_dim()), weight.dtype());
-  dispatch_float(kName, weight.dtype(), [&]<class T>(T) { forward<T>(weight, ids, out); });
-  tape.record(kName, {weight}, out, [weight, ids](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, dout.dtype(),
-                   [&]<class T>(T) { backward<T>(ids, dout, walk.slot(weight)); });
+  const Tensor own_ids = ids.to(weight.device());
+  const Tensor out(ids.shape().inserted(ids.rank(), weight.last_dim()), weight.dtype(),
+                   weight.device());
+  dispatch_weight(
+      weight, [&]<class T>(T) { forward<T>(weight, own_ids, out); },
+      [&]<class T>(T) { forward_cuda<T>(weight, own_ids, out); });
+  tape.record(kName, {weight}, out, [weight, own_ids](Tape& walk, const Tensor& dout) {
+    const GradSlot dweight = walk.slot(weight);
+    dispatch_weight(
+        weight, [&]<class T>(T) { backward<T>(own_ids, dout, dweight); },
+        [&]<class T>(T) { backward_cuda<T>(own_ids, dout, dweight); });
   });
   return out;
 }

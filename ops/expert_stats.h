@@ -3,7 +3,10 @@
 //
 // Sums     in float64, in an order that depends on the shapes only: the same bits for any thread
 //          count.
-// Throws   Error when shapes or dtypes disagree, or a result is not finite (named by expert).
+// CUDA     norms and cosines read the elements once and wait for the device once: they are for
+//          monitoring. f32 or bf16.
+// Throws   Error when shapes, dtypes or devices disagree, or a result is not finite (named by
+//          expert). A projection on CUDA is not checked.
 // Source   MASS, arXiv 2512.19765: drift detection, alignment test, gradient decomposition.
 #pragma once
 
@@ -15,7 +18,7 @@
 namespace offshoot {
 
 // [E]: the L2 norm of expert e over all the given tensors [E, ...] together. At least one tensor;
-// E is the same in all; dtypes f32 or f64.
+// E and the device are the same in all; dtypes f32 or f64.
 std::vector<double> expert_norms(std::span<const Tensor> tensors);
 
 // [E]: (a . b) / (|a| |b|), each expert's part of a and b [E, ...] as one vector. NaN where one of

@@ -1,5 +1,6 @@
 #include "ops/softmax.h"
 
+#include "cuda/softmax.h"
 #include "engine/parallel.h"
 #include "ops/exponentials.h"
 #include "ops/op.h"
@@ -105,37 +106,74 @@ void log_softmax_backward(const Tensor& out, const Tensor& dout, const GradSlot&
   });
 }
 
-// Checks x, calls forward(T{}, out), and records backward(T{}, out, dout, dx); both need out only.
-template <class Forward, class Backward>
-Tensor recorded(Tape& tape, std::string_view op, const Tensor& x, Forward forward,
-                Backward backward) {
-  check_float(op, "x", x);
-  check_rows(op, "x", x);
-  const Tensor out(x.shape(), x.dtype());
-  dispatch_float(op, x.dtype(), [&]<class T>(T type) { forward(type, out); });
-  tape.record(op, {x}, out, [op, x, out, backward](Tape& walk, const Tensor& dout) {
-    dispatch_float(op, x.dtype(),
-                   [&]<class T>(T type) { backward(type, out, dout, walk.slot(x)); });
+struct Softmax {
+  static constexpr std::string_view kName = kSoftmax;
+
+  template <class T>
+  static void forward(const Tensor& x, const Tensor& out) {
+    softmax_forward<T>(x, out);
+  }
+  template <class T>
+  static void backward(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+    softmax_backward<T>(out, dout, dx);
+  }
+  template <class T>
+  static void forward_cuda(const Tensor& x, const Tensor& out) {
+    cuda::softmax_forward(x.device_data<T>(), row_count(x), x.last_dim(), out.device_data<T>(),
+                          stream_of(x));
+  }
+  template <class T>
+  static void backward_cuda(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+    cuda::softmax_backward(out.device_data<T>(), dout.device_data<T>(), row_count(out),
+                           out.last_dim(), dx.grad.device_data<T>(), dx.overwrite, stream_of(out));
+  }
+};
+
+struct LogSoftmax {
+  static constexpr std::string_view kName = kLogSoftmax;
+
+  template <class T>
+  static void forward(const Tensor& x, const Tensor& out) {
+    log_softmax_forward<T>(x, out);
+  }
+  template <class T>
+  static void backward(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+    log_softmax_backward<T>(out, dout, dx);
+  }
+  template <class T>
+  static void forward_cuda(const Tensor& x, const Tensor& out) {
+    cuda::log_softmax_forward(x.device_data<T>(), row_count(x), x.last_dim(), out.device_data<T>(),
+                              stream_of(x));
+  }
+  template <class T>
+  static void backward_cuda(const Tensor& out, const Tensor& dout, const GradSlot& dx) {
+    cuda::log_softmax_backward(out.device_data<T>(), dout.device_data<T>(), row_count(out),
+                               out.last_dim(), dx.grad.device_data<T>(), dx.overwrite,
+                               stream_of(out));
+  }
+};
+
+template <class Function>
+Tensor recorded(Tape& tape, const Tensor& x) {
+  constexpr std::string_view kName = Function::kName;
+  check_float(kName, "x", x);
+  check_rows(kName, "x", x);
+  const Tensor out(x.shape(), x.dtype(), x.device());
+  dispatch(
+      kName, x, [&]<class T>(T) { Function::template forward<T>(x, out); },
+      [&]<class T>(T) { Function::template forward_cuda<T>(x, out); });
+  tape.record(kName, {x}, out, [x, out](Tape& walk, const Tensor& dout) {
+    const GradSlot dx = walk.slot(x);
+    dispatch(
+        Function::kName, x, [&]<class T>(T) { Function::template backward<T>(out, dout, dx); },
+        [&]<class T>(T) { Function::template backward_cuda<T>(out, dout, dx); });
   });
   return out;
 }
 
 }  // namespace
 
-Tensor softmax(Tape& tape, const Tensor& x) {
-  return recorded(
-      tape, kSoftmax, x, [&]<class T>(T, const Tensor& out) { softmax_forward<T>(x, out); },
-      []<class T>(T, const Tensor& out, const Tensor& dout, const GradSlot& dx) {
-        softmax_backward<T>(out, dout, dx);
-      });
-}
-
-Tensor log_softmax(Tape& tape, const Tensor& x) {
-  return recorded(
-      tape, kLogSoftmax, x, [&]<class T>(T, const Tensor& out) { log_softmax_forward<T>(x, out); },
-      []<class T>(T, const Tensor& out, const Tensor& dout, const GradSlot& dx) {
-        log_softmax_backward<T>(out, dout, dx);
-      });
-}
+Tensor softmax(Tape& tape, const Tensor& x) { return recorded<Softmax>(tape, x); }
+Tensor log_softmax(Tape& tape, const Tensor& x) { return recorded<LogSoftmax>(tape, x); }
 
 }  // namespace offshoot
