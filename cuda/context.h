@@ -13,6 +13,13 @@ struct CUevent_st;
 
 namespace offshoot::cuda {
 
+// Whether devices are emulated (cuda/emulation): their addresses are the host's then.
+#ifdef OFFSHOOT_CUDA_EMULATION
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 // 0 where there is no driver or no device. The answer is that of the first call.
 int device_count() noexcept;
 // CUDA's words on why device_count() is 0; "" where it is not.

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,9 +39,6 @@ struct Context {
   DropoutKey dropout = {};
   std::map<std::string, std::vector<RowOffset>> row_offsets = {};  // by the growth group's name
   LayerSink* sink = nullptr;
-  // What models compute in, bf16 on CUDA; gates, losses and parameters stay in the parameters' own
-  // dtype, which is also the default.
-  std::optional<DType> activations = {};
 };
 
 }  // namespace offshoot

@@ -26,6 +26,15 @@ std::string to_string(const Device& device) {
   return fmt::format("cuda:{}", device.index);
 }
 
+std::string describe(const Device& device) {
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) {
+      return fmt::format("{} ({})", cuda::properties(device.index).name, to_string(device));
+    }
+  }
+  return to_string(device);
+}
+
 Device parse_device(std::string_view text) {
   if (text == "cpu") return {};
   if (text != "cuda" && !text.starts_with("cuda:")) {

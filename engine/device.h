@@ -26,6 +26,9 @@ struct Device {
 
 std::string to_string(const Device& device);  // "cpu", "cuda:0"
 
+// For people: "cpu", or "NVIDIA H100 (cuda:0)".
+std::string describe(const Device& device);
+
 // Reads "cpu", "cuda" or "cuda:<n>". Throws Error for anything else, where this build has no CUDA,
 // and where the machine has no such device or one that is too old.
 Device parse_device(std::string_view text);

@@ -14,9 +14,9 @@ namespace offshoot {
 // copies nothing, pointers into the buffer stay valid, and the price of a new row is that row.
 //
 // Invariants  bytes() <= committed_bytes() <= reserved_bytes(), the latter two multiples of the
-//             page size (CUDA: of its granule, 2 MiB); every committed page is backed, so a lack of memory that the system
-//             reports is an Error of commit() and no later SIGBUS. (A container's memory limit
-//             kills; nobody reports that one.)
+//             page size (CUDA: of its granule, 2 MiB); every committed page is backed, so a lack of
+//             memory that the system reports is an Error of commit() and no later SIGBUS. (A
+//             container's memory limit kills; nobody reports that one.)
 class GrowableBuffer final : public Storage {
  public:
   // Throws Error when reserve_bytes < 1 or the address space cannot be had. Commits nothing.

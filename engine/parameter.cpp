@@ -9,21 +9,26 @@ namespace {
 
 constexpr int64_t kDefaultReserve = 4;  // times the first rows
 
+void check_dtype(const std::string& name, const Tensor& initial) {
+  const std::string_view got = to_string(initial.dtype());
+  if (initial.device().is_cuda()) {
+    if (initial.dtype() == DType::f32) return;
+    fail(name, "dtype: got {} on {}, expected f32", got, to_string(initial.device()));
+  }
+  if (!is_float(initial.dtype())) fail(name, "dtype: got {}, expected f32 or f64", got);
+}
+
 }  // namespace
 
 Parameter::Parameter(std::string name, const Tensor& initial)
     : name_(std::move(name)), value_(initial) {
-  if (!is_float(initial.dtype())) {
-    fail(name_, "dtype: got {}, expected f32 or f64", to_string(initial.dtype()));
-  }
+  check_dtype(name_, initial);
 }
 
 Parameter::Parameter(std::string name, const Tensor& initial, GrowthGroup& group,
                      int64_t reserve_rows)
     : name_(std::move(name)), group_(&group) {
-  if (!is_float(initial.dtype())) {
-    fail(name_, "dtype: got {}, expected f32 or f64", to_string(initial.dtype()));
-  }
+  check_dtype(name_, initial);
   if (reserve_rows <= 0) reserve_rows = kDefaultReserve * group.rows();
   value_rows_ = std::make_unique<RowTensor>(name_, initial.shape(), initial.dtype(), reserve_rows,
                                             NewRow::copy, initial.device());

@@ -30,8 +30,8 @@ class Parameter {
   Parameter(std::string name, const Tensor& initial);
 
   // One row (index of axis 0) a group member: joins `group`, which outlives it, with its value and
-  // its gradient, on the device of `initial`. Address space is taken for `reserve_rows` rows, by default four times the first
-  // ones. Throws Error when the group has another number of rows.
+  // its gradient, on the device of `initial`. Address space is taken for `reserve_rows` rows, by
+  // default four times the first ones. Throws Error when the group has another number of rows.
   Parameter(std::string name, const Tensor& initial, GrowthGroup& group, int64_t reserve_rows = 0);
 
   Parameter(const Parameter&) = delete;

@@ -7,6 +7,7 @@
 
 #include "cuda/context.h"
 #include "cuda/elements.h"
+#include "cuda/expert_stats.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
 
@@ -173,8 +174,9 @@ void GradientRows::commit(const RowChange& change) noexcept {
   const int64_t vector_size = whole ? size : shape.last();
   if constexpr (kHasCuda) {
     if (const Device device = tensor().device(); device.is_cuda()) {
-      cuda::project_onto(reinterpret_cast<const float*>(w), reinterpret_cast<float*>(g),
-                         size / vector_size, vector_size, cuda::use(device.index));
+      auto* const grad = reinterpret_cast<float*>(g);
+      cuda::project_rows(grad, reinterpret_cast<const float*>(w), size / vector_size, vector_size,
+                         grad, cuda::use(device.index));
       return;
     }
   }
