@@ -4,16 +4,22 @@
 #include <cmath>
 #include <utility>
 
+#include "cuda/adam.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "optim/chunks.h"
+#include "optim/guard.h"
 
 namespace offshoot {
 namespace {
 
-constexpr int64_t kChunk = 4096;  // elements of one task
+constexpr int64_t kChunk = 4096;  // elements of one task on the CPU
+
+}  // namespace
 
 // Some elements of one row, with what the row's step count and the rate come to.
-struct Chunk {
+struct Adam::Chunk {
+  DType dtype;
   std::byte *value, *grad, *exp_avg, *exp_avg_sq;
   int64_t count;
   double step_size;  // rate / (1 - beta1^t)
@@ -22,7 +28,9 @@ struct Chunk {
   double l2;         // coupled: decay
 };
 
-template <class T>
+namespace {
+
+template <class T, class Chunk>
 void update_chunk(const Chunk& chunk, const AdamOptions& options) {
   T* w = reinterpret_cast<T*>(chunk.value);
   const T* grad = reinterpret_cast<const T*>(chunk.grad);
@@ -58,9 +66,9 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool 
       const Shape& shape = p->value().shape();
       const Shape rows = p->growable() ? Shape{shape[0]} : Shape{1};
       moments_.push_back({p, group.rate_factor, group.weight_decay,
-                          StateTensor(*p, "exp_avg", shape, p->dtype(), moment),
-                          StateTensor(*p, "exp_avg_sq", shape, p->dtype(), moment),
-                          StateTensor(*p, "step", rows, DType::i64, count)});
+                          StateTensor(*p, "exp_avg", shape, p->dtype(), moment, device()),
+                          StateTensor(*p, "exp_avg_sq", shape, p->dtype(), moment, device()),
+                          StateTensor(*p, "step", rows, DType::i64, count, Device{})});
     }
   }
 }
@@ -73,8 +81,9 @@ void Adam::each_state(const StateVisitor& visit) const {
   }
 }
 
-void Adam::update(double rate) {
-  std::vector<Chunk> chunks, chunks_f64;
+// Counts the step on the way.
+std::vector<Adam::Chunk> Adam::chunks(double rate, int64_t chunk_elements) const {
+  std::vector<Chunk> all;
   for (const Moments& moments : moments_) {
     Parameter& parameter = *moments.parameter;
     if (!parameter.has_grad()) continue;
@@ -86,25 +95,53 @@ void Adam::update(double rate) {
     for (int64_t row = 0; row < rows; ++row) {
       const auto t = static_cast<double>(++steps[static_cast<size_t>(row)]);
       Chunk chunk{};
+      chunk.dtype = value.dtype();
       chunk.step_size = own_rate / (1 - std::pow(options_.beta1, t));
       chunk.sqrt_bias = std::sqrt(1 - std::pow(options_.beta2, t));
       chunk.keep = decoupled_decay_ ? 1 - own_rate * moments.weight_decay : 1.0;
       chunk.l2 = decoupled_decay_ ? 0.0 : moments.weight_decay;
-      for (int64_t first = 0; first < row_elements; first += kChunk) {
+      each_chunk(row_elements, chunk_elements, [&](int64_t first, int64_t count) {
         const int64_t offset = (row * row_elements + first) * width;
-        chunk.value = value.raw() + offset;
-        chunk.grad = grad.raw() + offset;
-        chunk.exp_avg = moments.exp_avg.tensor().raw() + offset;
-        chunk.exp_avg_sq = moments.exp_avg_sq.tensor().raw() + offset;
-        chunk.count = std::min(kChunk, row_elements - first);
-        (value.dtype() == DType::f32 ? chunks : chunks_f64).push_back(chunk);
-      }
+        chunk.value = value.address() + offset;
+        chunk.grad = grad.address() + offset;
+        chunk.exp_avg = moments.exp_avg.tensor().address() + offset;
+        chunk.exp_avg_sq = moments.exp_avg_sq.tensor().address() + offset;
+        chunk.count = count;
+        all.push_back(chunk);
+      });
     }
   }
-  parallel_tasks(static_cast<int64_t>(chunks.size()),
-                 [&](int64_t i) { update_chunk<float>(chunks[static_cast<size_t>(i)], options_); });
-  parallel_tasks(static_cast<int64_t>(chunks_f64.size()), [&](int64_t i) {
-    update_chunk<double>(chunks_f64[static_cast<size_t>(i)], options_);
+  return all;
+}
+
+void Adam::update(double rate, const Tensor& guard) {
+  if constexpr (kHasCuda) {
+    if (device().is_cuda()) {
+      std::vector<cuda::AdamChunk> rows;
+      for (const Chunk& chunk : chunks(rate, kDeviceChunk)) {
+        const auto floats = [](std::byte* at) { return reinterpret_cast<float*>(at); };
+        rows.push_back({floats(chunk.value), floats(chunk.grad), floats(chunk.exp_avg),
+                        floats(chunk.exp_avg_sq), chunk.count, static_cast<float>(chunk.step_size),
+                        static_cast<float>(1 / chunk.sqrt_bias), static_cast<float>(chunk.keep),
+                        static_cast<float>(chunk.l2)});
+      }
+      const cuda::AdamCoefficients coefficients{
+          static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
+          static_cast<float>(1 - options_.beta1), static_cast<float>(1 - options_.beta2),
+          static_cast<float>(options_.eps)};
+      const ChunkTable<cuda::AdamChunk> table(rows, device());
+      return cuda::adam(table.data(), table.count(), coefficients, device_guard(guard),
+                        table.stream());
+    }
+  }
+  const std::vector<Chunk> all = chunks(rate, kChunk);
+  parallel_tasks(std::ssize(all), [&](int64_t i) {
+    const Chunk& chunk = all[static_cast<size_t>(i)];
+    if (chunk.dtype == DType::f32) {
+      update_chunk<float>(chunk, options_);
+    } else {
+      update_chunk<double>(chunk, options_);
+    }
   });
 }
 

@@ -25,13 +25,15 @@ class Adam : public Optimizer {
   explicit Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {})
       : Adam(std::move(groups), options, false) {}
 
-  // "exp_avg" and "exp_avg_sq" of the parameter's shape and dtype, "step" i64 by row.
+  // "exp_avg" and "exp_avg_sq" of the parameter's shape, dtype and device; "step" i64 by row, on
+  // the CPU.
   void each_state(const StateVisitor& visit) const override;
 
  protected:
   Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool decoupled_decay);
 
  private:
+  struct Chunk;
   struct Moments {
     Parameter* parameter;
     double rate_factor;
@@ -41,7 +43,8 @@ class Adam : public Optimizer {
     StateTensor step;
   };
 
-  void update(double rate) override;
+  void update(double rate, const Tensor& guard) override;
+  std::vector<Chunk> chunks(double rate, int64_t chunk_elements) const;
 
   AdamOptions options_;
   bool decoupled_decay_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "optim/guard.h"
 
 namespace offshoot {
 
@@ -37,13 +38,13 @@ NewbornState parse_newborn_state(std::string_view text) {
 }
 
 StateTensor::StateTensor(Parameter& parameter, std::string_view name, const Shape& shape,
-                         DType dtype, NewRow new_row) {
+                         DType dtype, NewRow new_row, Device device) {
   if (!parameter.growable()) {
-    fixed_ = Tensor::zeros(shape, dtype);
+    fixed_ = Tensor::zeros(shape, dtype, device);
     return;
   }
   rows_ = std::make_unique<RowTensor>(fmt::format("{}/{}", parameter.name(), name), shape, dtype,
-                                      parameter.reserve_rows(), new_row);
+                                      parameter.reserve_rows(), new_row, device);
   membership_ = parameter.group()->join(*rows_);
 }
 
@@ -56,16 +57,24 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(gro
     for (Parameter* parameter : group.parameters) {
       if (parameter == nullptr) fail("optimizer", "group: got no parameter, expected one");
       if (!parameter->trainable()) fail("optimizer", "{} is not trainable", parameter->name());
+      const Device its = parameter->value().device();
+      if (claims_.empty()) device_ = its;
+      if (its != device_) {
+        fail("optimizer", "{}: got it on {}, expected {} as the first parameter", parameter->name(),
+             to_string(its), to_string(device_));
+      }
       claims_.emplace_back(*parameter);
     }
   }
 }
 
-void Optimizer::step(double rate) {
+void Optimizer::step(double rate, const Tensor& guard) {
   if (!std::isfinite(rate) || rate < 0) {
     fail("optimizer", "rate: got {}, expected a finite number of at least 0", rate);
   }
-  update(rate);
+  check_guard("optimizer", guard, device_);
+  if (device_.is_cuda()) return update(rate, guard);
+  if (allows(guard)) update(rate, {});
 }
 
 void Optimizer::zero_grad() {

@@ -35,13 +35,13 @@ enum class NewbornState {
 std::string_view to_string(NewbornState state);
 NewbornState parse_newborn_state(std::string_view text);  // throws Error
 
-// A state tensor of a parameter's shape, or one number a row. A growable parameter's is a member of
-// the parameter's growth group.
+// A state tensor of a parameter's shape, or one number a row, on `device`. A growable parameter's
+// is a member of the parameter's growth group.
 class StateTensor {
  public:
   // `shape` is the parameter's, or {rows} for one number a row ({1} when it is not growable).
   StateTensor(Parameter& parameter, std::string_view name, const Shape& shape, DType dtype,
-              NewRow new_row);
+              NewRow new_row, Device device);
 
   const Tensor& tensor() const { return rows_ ? rows_->tensor() : fixed_; }
 
@@ -59,8 +59,10 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // One update of every parameter that has a gradient. Throws Error when rate is not finite or < 0.
-  void step(double rate);
+  // One update of every parameter that has a gradient. Where `guard`, one number on the parameters'
+  // device, is not finite, no parameter and no moment changes; on CUDA nobody waits to see it, and
+  // so step counts go on. Throws Error when rate is not finite or < 0, or the guard is another.
+  void step(double rate, const Tensor& guard = {});
   // Marks every gradient empty.
   void zero_grad();
 
@@ -68,17 +70,21 @@ class Optimizer {
   virtual void each_state(const StateVisitor& visit) const = 0;
 
   const std::vector<ParameterGroup>& groups() const { return groups_; }
+  // Where all parameters are; the CPU when there is none.
+  Device device() const { return device_; }
 
  protected:
-  // Throws Error when a parameter is listed twice, is not trainable, or has another optimizer; and
-  // for a negative factor or decay.
+  // Throws Error when a parameter is listed twice, is not trainable, has another optimizer, or is
+  // on another device than the first; and for a negative factor or decay.
   explicit Optimizer(std::vector<ParameterGroup> groups);
 
-  virtual void update(double rate) = 0;
+  // `guard` is undefined on the CPU.
+  virtual void update(double rate, const Tensor& guard) = 0;
 
  private:
   std::vector<ParameterGroup> groups_;
   std::vector<Parameter::Claim> claims_;
+  Device device_;
 };
 
 // Walks the optimizer's state for a checkpoint, each tensor beside its parameter's growth group.

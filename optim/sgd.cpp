@@ -2,8 +2,11 @@
 
 #include <utility>
 
+#include "cuda/sgd.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "optim/chunks.h"
+#include "optim/guard.h"
 
 namespace offshoot {
 namespace {
@@ -22,8 +25,8 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
     for (Parameter* p : group.parameters) {
       Item item{p, group.rate_factor, group.weight_decay, nullptr};
       if (options.momentum > 0) {
-        item.momentum =
-            std::make_unique<StateTensor>(*p, "momentum", p->value().shape(), p->dtype(), new_row);
+        item.momentum = std::make_unique<StateTensor>(*p, "momentum", p->value().shape(),
+                                                      p->dtype(), new_row, device());
       }
       items_.push_back(std::move(item));
     }
@@ -36,7 +39,26 @@ void Sgd::each_state(const StateVisitor& visit) const {
   }
 }
 
-void Sgd::update(double rate) {
+void Sgd::update(double rate, const Tensor& guard) {
+  if constexpr (kHasCuda) {
+    if (device().is_cuda()) {
+      std::vector<cuda::SgdChunk> chunks;
+      for (const Item& item : items_) {
+        if (!item.parameter->has_grad()) continue;
+        const Tensor value = item.parameter->value(), grad = item.parameter->grad();
+        float* momentum = item.momentum ? item.momentum->tensor().device_data<float>() : nullptr;
+        each_chunk(value.size(), kDeviceChunk, [&](int64_t first, int64_t count) {
+          chunks.push_back({value.device_data<float>() + first, grad.device_data<float>() + first,
+                            momentum == nullptr ? nullptr : momentum + first, count,
+                            static_cast<float>(rate * item.rate_factor),
+                            static_cast<float>(item.weight_decay)});
+        });
+      }
+      const ChunkTable<cuda::SgdChunk> table(chunks, device());
+      return cuda::sgd(table.data(), table.count(), static_cast<float>(options_.momentum),
+                       device_guard(guard), table.stream());
+    }
+  }
   for (const Item& item : items_) {
     if (!item.parameter->has_grad()) continue;
     const Tensor value = item.parameter->value(), grad = item.parameter->grad();

@@ -19,7 +19,7 @@ class Sgd final : public Optimizer {
   // Throws Error when momentum is outside [0, 1).
   explicit Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options = {});
 
-  // "momentum" of the parameter's shape and dtype; nothing when momentum is 0.
+  // "momentum" of the parameter's shape, dtype and device; nothing when momentum is 0.
   void each_state(const StateVisitor& visit) const override;
 
  private:
@@ -30,7 +30,7 @@ class Sgd final : public Optimizer {
     std::unique_ptr<StateTensor> momentum;
   };
 
-  void update(double rate) override;
+  void update(double rate, const Tensor& guard) override;
 
   SgdOptions options_;
   std::vector<Item> items_;

@@ -13,6 +13,7 @@
 #include "engine/testing/gradcheck.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
+#include "tests/support/cuda_device.h"
 
 namespace offshoot {
 namespace {
@@ -22,9 +23,9 @@ constexpr int64_t kExperts = 3;
 // The followed parameters at their first values; those of the experts are growable, so that the
 // step counts by row are followed, too.
 struct Weights {
-  explicit Weights(DType dtype) {
+  explicit Weights(DType dtype, Device device = {}) {
     for (const std::string& name : file.names("/optimizers/gradients")) {
-      const Tensor initial = file.tensor("/step/init/" + name, dtype);
+      const Tensor initial = file.tensor("/step/init/" + name, dtype).to(device);
       if (name.find("moe") != std::string::npos) {
         parameters.emplace_back(name, initial, group);
       } else {
@@ -52,12 +53,19 @@ Tensor at_step(const Tensor& steps, int64_t step) {
   return steps.rows(step, 1).view(steps.shape().without(0));
 }
 
+struct Setting {
+  DType dtype = DType::f32;
+  Device device = {};
+};
+
 using MakeOptimizer = std::function<std::unique_ptr<Optimizer>(Weights&, const Json& config)>;
 
-void expect_follows(const std::string& name, const MakeOptimizer& make,
-                    const std::function<double(Weights&, const Json&, int64_t)>& rate_at) {
-  for (const DType dtype : {DType::f64, DType::f32}) {
-    Weights weights(dtype);
+using RateAt = std::function<double(Weights&, const Json&, int64_t)>;
+
+void expect_follows(const std::string& name, const MakeOptimizer& make, const RateAt& rate_at,
+                    const std::vector<Setting>& settings) {
+  for (const auto& [dtype, device] : settings) {
+    Weights weights(dtype, device);
     const std::string path = "/optimizers/" + name;
     const Json config = Json::parse(weights.file.config(path));
     const auto optimizer = make(weights, config);
@@ -74,9 +82,9 @@ void expect_follows(const std::string& name, const MakeOptimizer& make,
       }
       optimizer->step(rate_at(weights, config, step));
       for (size_t i = 0; i < expected.size(); ++i) {
-        EXPECT_LT(
-            testing::relative_error(weights.parameters[i].value(), at_step(expected[i], step)),
-            dtype == DType::f64 ? 1e-9 : 1e-5)
+        EXPECT_LT(testing::relative_error(weights.parameters[i].value().to(Device{}),
+                                          at_step(expected[i], step)),
+                  dtype == DType::f64 ? 1e-9 : 1e-5)
             << weights.parameters[i].name() << " step " << step << " " << to_string(dtype);
       }
       optimizer->zero_grad();
@@ -94,7 +102,7 @@ AdamOptions adam_options(const Json& config) {
   return options;
 }
 
-TEST(Golden, AdamWFollowsPyTorch) {
+void adamw_follows(const std::vector<Setting>& settings) {
   expect_follows(
       "adamw",
       [](Weights& weights, const Json& config) -> std::unique_ptr<Optimizer> {
@@ -104,25 +112,40 @@ TEST(Golden, AdamWFollowsPyTorch) {
       [](Weights& weights, const Json&, int64_t step) {
         const Tensor rates = weights.file.tensor("/optimizers/adamw/learning_rates");
         return rates.elements<double>()[static_cast<size_t>(step)];
-      });
+      },
+      settings);
 }
 
-TEST(Golden, AdamFollowsPyTorch) {
+void adam_follows(const std::vector<Setting>& settings) {
   expect_follows(
       "adam",
       [](Weights& weights, const Json& config) -> std::unique_ptr<Optimizer> {
         return std::make_unique<Adam>(weights.groups(0), adam_options(config));
       },
-      constant_rate);
+      constant_rate, settings);
 }
 
-TEST(Golden, SgdFollowsPyTorch) {
+void sgd_follows(const std::vector<Setting>& settings) {
   expect_follows(
       "sgd",
       [](Weights& weights, const Json& config) -> std::unique_ptr<Optimizer> {
         return std::make_unique<Sgd>(weights.groups(0), SgdOptions{config.get<double>("momentum")});
       },
-      constant_rate);
+      constant_rate, settings);
+}
+
+const std::vector<Setting> kCpu{{DType::f64}, {DType::f32}};
+
+TEST(Golden, AdamWFollowsPyTorch) { adamw_follows(kCpu); }
+TEST(Golden, AdamFollowsPyTorch) { adam_follows(kCpu); }
+TEST(Golden, SgdFollowsPyTorch) { sgd_follows(kCpu); }
+
+TEST(GoldenCuda, AllFollowPyTorch) {
+  OFFSHOOT_NEEDS_CUDA();
+  const std::vector<Setting> settings{{DType::f32, testing::kCuda}};
+  adamw_follows(settings);
+  adam_follows(settings);
+  sgd_follows(settings);
 }
 
 }  // namespace

@@ -138,6 +138,26 @@ TEST(Optimizer, AParameterWithoutAGradientIsLeftAlone) {
   EXPECT_EQ(values(momentum.value()), values(numbers(1, 2)));
 }
 
+TEST(Optimizer, ALossThatIsNotFiniteChangesNothing) {
+  Parameter p("p", numbers(1, 2));
+  Adam adam({{{&p}}});
+  set_gradient(p, numbers(1, 1));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double loss : {nan, std::numeric_limits<double>::infinity()}) {
+    adam.step(0.1, Tensor::scalar(loss, DType::f32));
+  }
+  EXPECT_EQ(values(p.value()), values(numbers(1, 2)));
+  adam.each_state([](const std::string& name, const Tensor& state) {
+    if (name == "p/step") {
+      EXPECT_EQ(state.item(), 0);
+    }
+  });
+  EXPECT_THROW(adam.step(0.1, Tensor::zeros({2}, DType::f32)), Error);
+  EXPECT_THROW(adam.step(0.1, Tensor::zeros({}, DType::i64)), Error);
+  adam.step(0.1, Tensor::scalar(3.5, DType::f64));
+  EXPECT_NE(values(p.value()), values(numbers(1, 2)));
+}
+
 TEST(Sgd, DecayAddsToTheGradientAndMomentumKeepsIt) {
   Parameter p("p", numbers(2, -4));
   Sgd sgd({{{&p}, 1.0, 0.5}}, {0.5});
