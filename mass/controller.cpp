@@ -8,6 +8,7 @@
 
 #include "engine/error.h"
 #include "mass/redundancy_loss.h"
+#include "ops/binary.h"
 #include "ops/expert_stats.h"
 #include "ops/unary.h"
 
@@ -31,10 +32,13 @@ int64_t row_of(const MoeLayer& layer, int64_t id) {
   return *row;
 }
 
+// On any device; a growth may wait for it.
 void shift_gate_bias(MoeLayer& layer, int64_t id, double amount) {
-  const Tensor bias = gate_of(layer).bias()->value();
-  dispatch_float("mass", bias.dtype(),
-                 [&]<class T>(T) { bias.data<T>()[row_of(layer, id)] += static_cast<T>(amount); });
+  const Tensor own = gate_of(layer).bias()->value().rows(row_of(layer, id), 1);
+  const Tensor shifted = own.to(Device{});
+  dispatch_float("mass", shifted.dtype(),
+                 [&]<class T>(T) { shifted.data<T>()[0] += static_cast<T>(amount); });
+  if (own.device().is_cuda()) copy_elements(shifted, own);
 }
 
 EditNote note_of(int64_t step, const std::optional<double>& gain, double p_value, double cosine) {
@@ -283,11 +287,12 @@ void MassController::duplicate(size_t layer, int64_t step, const Plan& plan,
                     drift.cosine, plan.gain.value_or(kNone), moe.experts()});
 }
 
-double MassController::redundancy_backward(int64_t step) {
-  if (options_.redundancy_weight == 0) return 0;
-  if (!options_.redundancy_always && !monitors(step)) return 0;
+Tensor MassController::redundancy_backward(int64_t step) {
+  Tensor total = Tensor::scalar(0.0, gate_of(*layers_[0]).weight().dtype());
+  if (options_.redundancy_weight == 0) return total;
+  if (!options_.redundancy_always && !monitors(step)) return total;
   drop_dead_pairs();
-  double total = 0;
+  bool none = true;
   for (size_t i = 0; i < layers_.size(); ++i) {
     std::vector<std::pair<int64_t, int64_t>> rows;
     for (const auto& [source, copy] : states_[i].pairs) {
@@ -299,7 +304,8 @@ double MassController::redundancy_backward(int64_t step) {
     const Tensor loss = scale(tape, redundancy_loss(tape, gate, rows, options_.redundancy_mean),
                               options_.redundancy_weight);
     if (tape.wants(loss)) tape.backward(loss);
-    total += loss.item();
+    Tape sum = Tape::none();
+    total = std::exchange(none, false) ? loss : add(sum, total, loss);
   }
   return total;
 }

@@ -8,7 +8,7 @@ namespace offshoot {
 
 Tensor redundancy_loss(Tape& tape, const Tensor& gate,
                        const std::vector<std::pair<int64_t, int64_t>>& pairs, bool mean) {
-  if (pairs.empty()) return Tensor::zeros({}, gate.dtype());
+  if (pairs.empty()) return Tensor::zeros({}, gate.dtype(), gate.device());
   const Tensor squares = square(tape, cosine_rows(tape, gate, pairs));
   return mean ? offshoot::mean(tape, squares) : sum(tape, squares);
 }

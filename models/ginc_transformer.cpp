@@ -2,6 +2,7 @@
 
 #include "engine/error.h"
 #include "ops/binary.h"
+#include "ops/cast.h"
 #include "ops/layout.h"
 
 namespace offshoot {
@@ -53,6 +54,7 @@ Tensor GincTransformer::forward(Context& context, const Tensor& tokens) {
     positions = slice(tape, positions, 0, 0, tokens.dim(1));
   }
   Tensor x = add(tape, embedding_.forward(context, tokens), positions);
+  if (options_.activations) x = cast(tape, x, *options_.activations);
   for (const auto& block : blocks_) x = block->forward(context, x);
   return head_.forward(context, ln_final_.forward(context, x));
 }

@@ -22,6 +22,9 @@ struct GincTransformerOptions {
   int64_t dense_hidden = 64;                     // of the MLP, where `moe` is not given
   std::optional<MoeOptions> moe = std::nullopt;  // `features` is filled in
   double dropout = 0.0;
+  // What activations are computed in from the embedding on: bf16 on CUDA, with float32 parameters
+  // and gates. The parameters' dtype where it is not given.
+  std::optional<DType> activations = std::nullopt;
 };
 
 class GincTransformer final : public Module {
@@ -30,7 +33,7 @@ class GincTransformer final : public Module {
   // "head.weight".
   GincTransformer(const Scope& scope, const GincTransformerOptions& options);
 
-  // tokens i32 [B, T] -> logits [B, T, vocabulary]. Throws Error when T is above the context length
+  // tokens i32 [B, T] -> logits [B, T, vocabulary] in the dtype of activations. Throws Error when T is above the context length
   // or a token is out of range.
   Tensor forward(Context& context, const Tensor& tokens);
 

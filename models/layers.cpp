@@ -10,7 +10,7 @@ namespace offshoot {
 namespace {
 
 Tensor drawn(const Scope& scope, std::string_view leaf, const Shape& shape, double deviation) {
-  return normal(shape, scope.dtype, scope.random(leaf), 0.0, deviation);
+  return normal(shape, scope.dtype, scope.random(leaf), 0.0, deviation).to(scope.device);
 }
 
 }  // namespace
@@ -19,7 +19,8 @@ Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, const Option
     : weight_((scope / "weight").name,
               drawn(scope, "weight", {outputs, inputs}, options.deviation)) {
   if (!options.bias) return;
-  bias_ = std::make_unique<Parameter>((scope / "bias").name, Tensor::zeros({outputs}, scope.dtype));
+  bias_ = std::make_unique<Parameter>((scope / "bias").name,
+                                      Tensor::zeros({outputs}, scope.dtype, scope.device));
 }
 
 Tensor Linear::forward(Context& context, const Tensor& x) {
@@ -33,8 +34,8 @@ void Linear::each_parameter(const ParameterVisitor& visit) {
 }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t features, double eps)
-    : weight_((scope / "weight").name, Tensor::full({features}, scope.dtype, 1.0)),
-      bias_((scope / "bias").name, Tensor::zeros({features}, scope.dtype)),
+    : weight_((scope / "weight").name, Tensor::full({features}, scope.dtype, 1.0, scope.device)),
+      bias_((scope / "bias").name, Tensor::zeros({features}, scope.dtype, scope.device)),
       eps_(eps) {}
 
 Tensor LayerNorm::forward(Context& context, const Tensor& x) {

@@ -162,7 +162,7 @@ TEST(MassController, OthersMayEditThePoolBetweenSteps) {
   EXPECT_EQ(pools.drift({{0}}), Texts{"expand 0>3"});
   pools.layer().group().remove(0);
   ASSERT_EQ(pools.layer().group().ids(), (Ids{3, 1, 2}));
-  EXPECT_EQ(pools.controller().redundancy_backward(2), 0.0);  // one of the pair is gone
+  EXPECT_EQ(pools.controller().redundancy_backward(2).item(), 0.0);  // one of the pair is gone
   EXPECT_EQ(pools.drift({{1}}, {0.1}), (Texts{"keep 3", "expand 1>4"}));
   EXPECT_EQ(pools.probes()[0].offsets.at("a")[0].row, 0);  // the last added one, not the last row
   EXPECT_EQ(pools.controller().state(0).pairs, (Pairs{{1, 4}}));
