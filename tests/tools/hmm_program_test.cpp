@@ -7,6 +7,7 @@
 
 #include "engine/json.h"
 #include "tests/engine/file_test.h"
+#include "tests/support/cuda_device.h"
 #include "tests/tools/checkpoint_bytes.h"
 #include "tests/tools/hmm_run.h"
 
@@ -109,6 +110,35 @@ TEST_F(HmmProgramTest, ASignalSavesAndSaysHowToResume) {
       call(fmt::format("--resume cut/checkpoint.h5 --threads 2 --stop-at {} --out cut", step + 3));
   EXPECT_EQ(resumed.status, 0) << resumed.error;
   EXPECT_EQ(CheckpointReader(path("cut/checkpoint.h5")).head().step, step + 3);
+}
+
+// A CUDA device, real or emulated, is a flag; a run begun there goes on elsewhere.
+using HmmProgramCuda = HmmProgramTest;
+
+TEST_F(HmmProgramCuda, TrainsThereAndGoesOnHere) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Outcome there = quick("--out a --device cuda --stop-at 20 --verbose");
+  ASSERT_EQ(there.status, 0) << there.error;
+  EXPECT_TRUE(contains(there.out, "cuda:0")) << there.out;
+  const Outcome here = call("--resume a/checkpoint.h5 --threads 2 --out b");
+  ASSERT_EQ(here.status, 0) << here.error;
+  ASSERT_EQ(call("--resume b/checkpoint.h5 --device cuda:0 --out c").status, 0);
+  ASSERT_EQ(quick("--out d").status, 0);
+  const auto loss = [&](const char* out) {
+    return Json::read_file(path(std::string(out) + "/result.json")).get<double>("test_loss");
+  };
+  EXPECT_NEAR(loss("b"), loss("d"), 0.05);
+  ASSERT_EQ(quick("--out e --device cuda --precision bf16").status, 0);
+  EXPECT_NEAR(loss("e"), loss("d"), 0.2);
+}
+
+TEST_F(HmmProgramTest, ADeviceThatIsNotThereIsOneLine) {
+  expect_failure(2, "--device: [device] got gpu, expected cpu, cuda or cuda:<n>",
+                 quick("--out run --device gpu"));
+  expect_failure(2, "--device: [device] got cuda:99, expected",
+                 quick("--out run --device cuda:99"));
+  expect_failure(2, "--precision: got bf16, expected f32 or f64 on the CPU",
+                 quick("--out run --precision bf16"));
 }
 
 TEST_F(HmmProgramTest, ACorpusFileIsTheCorpus) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/json.h"
+#include "tests/support/cuda_device.h"
 #include "tests/support/golden.h"
 #include "tools/hmm/trainer.h"
 
@@ -19,6 +20,9 @@ namespace {
 using testing::GoldenFile;
 
 constexpr int64_t kSanitizedSteps = 5;
+
+// On CUDA, whose kernels may be emulated: three expansions and a kept probe of `mass`.
+constexpr int64_t kCudaSteps = 26;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
@@ -39,11 +43,11 @@ std::string trajectory_path() {
 // One run of the file.
 class Followed {
  public:
-  Followed(const GoldenFile& file, std::string name, DType precision)
+  Followed(const GoldenFile& file, std::string name, DType precision, Device device = {})
       : file_(file),
         name_(std::move(name)),
         config_(Json::parse(file.config("/" + name_), name_)),
-        trainer_(options(precision)) {
+        trainer_(options(precision, device)) {
     for (Parameter* parameter : parameters(trainer_.model())) {
       copy_elements(table("init", parameter->name(), precision), parameter->value());
     }
@@ -212,8 +216,9 @@ class Followed {
     return mass;
   }
 
-  TrainerOptions options(DType precision) const {
+  TrainerOptions options(DType precision, Device device) const {
     TrainerOptions options;
+    options.device = device;
     options.method = parse_method(method());
     options.precision = precision;
     options.weight_decay = config_.get<double>("weight_decay");
@@ -300,6 +305,18 @@ TEST_F(Trajectory, SinglePrecisionStaysNear) {
     const int64_t steps =
         run.is_top_1() ? std::min<int64_t>(20, steps_to_follow(run)) : steps_to_follow(run);
     run.follow(steps, {1e-4, 0, 0, 1e-3});
+  }
+}
+
+// The same program on another device: float32 against the file's float64.
+using TrajectoryCuda = Trajectory;
+
+TEST_F(TrajectoryCuda, SinglePrecisionStaysNear) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const std::string& name : runs_of(*file_)) {
+    Followed run(*file_, name, DType::f32, testing::kCuda);
+    if (run.is_top_1()) continue;
+    run.follow(std::min(kCudaSteps, steps_to_follow(run)), {1e-4, 0, 0, 1e-3});
   }
 }
 

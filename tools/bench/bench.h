@@ -68,6 +68,7 @@ class BenchTable {
 BenchTable bench_gemm(const BenchOptions& options);
 BenchTable bench_ops(const BenchOptions& options);
 BenchTable bench_moe(const BenchOptions& options);
+BenchTable bench_moe_cuda(const BenchOptions& options);
 BenchTable bench_growth(const BenchOptions& options);
 BenchTable bench_step(const BenchOptions& options);
 

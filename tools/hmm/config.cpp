@@ -23,6 +23,11 @@ CombineWeights parse_combine(const std::string& text) {
   return CombineWeights::renormalised_if_shared;
 }
 
+DType parse_precision(const std::string& text) {
+  if (text == "f64") return DType::f64;
+  return text == "bf16" ? DType::bf16 : DType::f32;
+}
+
 RouteOptions route_options(const HmmConfig& config) {
   RouteOptions route;
   if (config.method == "topk") {
@@ -107,9 +112,10 @@ void HmmOptions::declare_model() {
   options_.add("--layers", &c.layers, "Transformer blocks").at_least(1);
   options_.add("--hidden", &c.hidden, "hidden size of an expert [32]; dense: of the MLP [64]")
       .at_least(1);
-  options_.add("--precision", &c.precision, "of all floating-point numbers")
-      .choices({"f32", "f64"});
-  options_.add("--device", &c.device, "where to compute").choices({"cpu", "cuda"});
+  options_
+      .add("--precision", &c.precision,
+           "of all floating-point numbers; bf16, on CUDA: of activations, parameters stay f32")
+      .choices({"f32", "f64", "bf16"});
 }
 
 void HmmOptions::declare_corpus() {
@@ -154,6 +160,9 @@ void HmmOptions::declare_run() {
       .at_least(1)
       .at_most(4096)
       .local();
+  options_.add("--device", &c.device, "where to compute: cpu, cuda or cuda:N").local();
+  options_.add("--verbose", &c.verbose, "say which kernels and how much memory a device used")
+      .local();
   options_.add("--prompts", &c.prompts, "score in-context prompts at the end").local();
 }
 
@@ -179,10 +188,7 @@ void HmmOptions::resolve() {
 
 void HmmOptions::check() const {
   const HmmConfig& c = config_;
-  if (c.device != "cpu") {
-    options_.refuse("--device",
-                    fmt::format("got {}, expected cpu: this build has no CUDA backend", c.device));
-  }
+  check_device();
   if (c.method == "mass" && c.experts > c.max_experts) {
     options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
                                              c.experts, c.max_experts));
@@ -214,6 +220,23 @@ void HmmOptions::check() const {
   }
 }
 
+// Asks the machine, too: what it lacks is better said before anything else is done.
+void HmmOptions::check_device() const {
+  const HmmConfig& c = config_;
+  bool cuda = false;
+  try {
+    cuda = parse_device(c.device).is_cuda();
+  } catch (const Error& error) {
+    options_.refuse("--device", error.what());
+  }
+  if (c.precision == "bf16" && !cuda) {
+    options_.refuse("--precision", "got bf16, expected f32 or f64 on the CPU; see --device");
+  }
+  if (c.precision == "f64" && cuda) {
+    options_.refuse("--precision", fmt::format("got f64, expected f32 or bf16 on {}", c.device));
+  }
+}
+
 TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
   TrainerOptions options;
   options.method = parse_method(config.method);
@@ -234,7 +257,8 @@ TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
     moe.gate_bias = config.method == "mass" && config.mass.preserve_function;
     options.model.moe = moe;
   }
-  options.precision = config.precision == "f64" ? DType::f64 : DType::f32;
+  options.precision = parse_precision(config.precision);
+  options.device = parse_device(config.device);
   options.seed = static_cast<uint64_t>(config.seed);
   options.schedule = {parse_schedule(config.schedule), config.lr, config.steps, config.lr_warmup};
   options.weight_decay = config.weight_decay;

@@ -41,7 +41,6 @@ struct HmmConfig {
   int64_t layers = 1;
   std::optional<int64_t> hidden;  // an expert's, 32; dense: the MLP's, 64
   std::string precision = "f32";
-  std::string device = "cpu";
 
   GincOptions ginc;  // seeds and test length are filled in
   int64_t hmm_seed = 1111;
@@ -58,6 +57,8 @@ struct HmmConfig {
   std::optional<int64_t> stop_at;
   int64_t save_every = 0;  // steps; 0: at the end only
   std::optional<int64_t> threads;
+  std::string device = "cpu";
+  bool verbose = false;
   bool prompts = false;
 
   bool dense() const { return method == "dense"; }
@@ -92,6 +93,7 @@ class HmmOptions {
   void declare_corpus();
   void declare_run();
   void check() const;
+  void check_device() const;
 
   HmmConfig& config_;
   Options options_;

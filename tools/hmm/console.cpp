@@ -42,16 +42,22 @@ std::string method_text(const HmmConfig& config) {
                      config.max_experts, size);
 }
 
+std::string place_text(const HmmConfig& config) {
+  const Device device = parse_device(config.device);
+  if (device.is_cuda()) return describe(device);
+  return fmt::format("{} thread{}", num_threads(), num_threads() == 1 ? "" : "s");
+}
+
 }  // namespace
 
 std::string opening(const HmmConfig& config, const HmmData& data, int64_t parameters,
                     const Terminal& terminal) {
   const Documents& train = data.corpus.train;
   std::string text = terminal.bold(method_text(config)) + '\n';
-  text += fmt::format("model   {} block{}, width {}, {} heads, {} parameters, {}; {} thread{}\n",
+  text += fmt::format("model   {} block{}, width {}, {} heads, {} parameters, {}; {}\n",
                       config.layers, config.layers == 1 ? "" : "s", config.d_model, config.heads,
-                      count_text(static_cast<double>(parameters)), config.precision, num_threads(),
-                      num_threads() == 1 ? "" : "s");
+                      count_text(static_cast<double>(parameters)), config.precision,
+                      place_text(config));
   text += fmt::format("corpus  {} documents of {} tokens, {}\n", train.count,
                       count_text(static_cast<double>(train.length)),
                       data.source.empty()

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "engine/error.h"
@@ -27,6 +28,17 @@ AdamOptions adam_options(const TrainerOptions& options) {
   AdamOptions adam = options.adam;
   if (options.method == Method::mass) adam.newborn = options.mass.newborn;
   return adam;
+}
+
+Scope scope_of(const TrainerOptions& options) {
+  const DType parameters = options.precision == DType::f64 ? DType::f64 : DType::f32;
+  return {"", parameters, options.seed, options.device};
+}
+
+GincTransformerOptions model_options(const TrainerOptions& options) {
+  GincTransformerOptions model = options.model;
+  if (options.precision == DType::bf16) model.activations = DType::bf16;
+  return model;
 }
 
 }  // namespace
@@ -59,10 +71,8 @@ class Trainer::RoutingSink final : public LayerSink {
 
   void add(const LayerRecord& record) override {
     const Routing& routing = record.routed.routing;
-    const auto offsets = routing.expert_offsets.elements<int64_t>();
-    std::vector<int64_t>& tokens = tokens_.emplace_back();
-    for (size_t e = 1; e < offsets.size(); ++e) tokens.push_back(offsets[e] - offsets[e - 1]);
-    active_ += static_cast<double>(routing.pairs()) / static_cast<double>(routing.tokens());
+    routing.tokens_per_expert.begin_host_copy();
+    layers_.push_back({routing.tokens(), routing.tokens_per_expert});
     if (options_.balance_weight > 0) {
       collect(load_balance_loss(tape_, record.routed.probs, routing), options_.balance_weight);
     }
@@ -71,13 +81,35 @@ class Trainer::RoutingSink final : public LayerSink {
     }
   }
 
-  const std::vector<std::vector<int64_t>>& tokens() const { return tokens_; }
+  // Of each layer and expert. On CUDA the counts are there when the step is done.
+  std::vector<std::vector<int64_t>> tokens() const {
+    std::vector<std::vector<int64_t>> all;
+    for (const Layer& layer : layers_) {
+      const Tensor counts = layer.tokens_per_expert.host_copy();
+      const auto tokens = counts.elements<int64_t>();
+      all.emplace_back(tokens.begin(), tokens.end());
+    }
+    return all;
+  }
   double active_experts() const {
-    return tokens_.empty() ? 0 : active_ / static_cast<double>(tokens_.size());
+    if (layers_.empty()) return 0;
+    double active = 0;
+    for (const Layer& layer : layers_) {
+      const Tensor counts = layer.tokens_per_expert.host_copy();
+      const auto tokens = counts.elements<int64_t>();
+      const int64_t pairs = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
+      active += static_cast<double>(pairs) / static_cast<double>(layer.tokens);
+    }
+    return active / static_cast<double>(layers_.size());
   }
   const Tensor& auxiliary() const { return auxiliary_; }  // undefined: none
 
  private:
+  struct Layer {
+    int64_t tokens;
+    Tensor tokens_per_expert;
+  };
+
   void collect(const Tensor& loss, double weight) {
     const Tensor weighted = scale(tape_, loss, weight);
     auxiliary_ = auxiliary_.defined() ? offshoot::add(tape_, auxiliary_, weighted) : weighted;
@@ -85,13 +117,12 @@ class Trainer::RoutingSink final : public LayerSink {
 
   Tape& tape_;
   const TrainerOptions& options_;
-  std::vector<std::vector<int64_t>> tokens_;
-  double active_ = 0;
+  std::vector<Layer> layers_;
   Tensor auxiliary_;
 };
 
 Trainer::Trainer(const TrainerOptions& options)
-    : options_(options), model_(Scope{"", options.precision, options.seed}, options.model) {
+    : options_(options), model_(scope_of(options), model_options(options)) {
   optimizer_ = std::make_unique<AdamW>(decay_matrices_only(model_, options.weight_decay),
                                        adam_options(options));
   if (options.method == Method::mass) {
@@ -107,6 +138,7 @@ void Trainer::seek(int64_t steps_done) {
 
 StepResult Trainer::step(const Tensor& tokens, double rate) {
   const int64_t step = steps_done_;
+  const bool monitored = controller_ && controller_->monitors(step);
   const auto [inputs, targets] = inputs_and_targets(tokens);
   StepResult result{};
   result.rate = rate;
@@ -116,19 +148,20 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
   RoutingSink sink(tape, options_);
   Context context{tape, true, {options_.seed, step, 0}, {}, &sink};
   const Tensor task = cross_entropy(tape, model_.forward(context, inputs), targets);
-  result.loss = task.item();
-  if (!std::isfinite(result.loss)) {
-    fail("train", "step {}: got loss {}, expected a finite number", step, result.loss);
-  }
+  // A CUDA device is asked when it has all of the step's work, unless somebody must know earlier.
+  const bool known_now = !options_.device.is_cuda() || monitored;
+  task.begin_host_copy();
+  if (known_now) result.loss = finite_loss(task);
   Tensor total = task;
   if (sink.auxiliary().defined()) {
-    result.auxiliary_loss = sink.auxiliary().item();
+    sink.auxiliary().begin_host_copy();
     total = add(tape, task, sink.auxiliary());
   }
   tape.backward(total);
 
+  Tensor redundancy;
   if (controller_) {
-    if (controller_->monitors(step)) {
+    if (monitored) {
       const auto start = std::chrono::steady_clock::now();
       result.events = controller_->grow(
           step, sink.tokens(), result.loss,
@@ -137,15 +170,29 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
           });
       result.monitor_seconds = seconds_since(start);
     }
-    result.auxiliary_loss += controller_->redundancy_backward(step);
+    redundancy = controller_->redundancy_backward(step);
+    redundancy.begin_host_copy();
   }
-  if (options_.clip > 0) clip_gradients(parameters(model_), options_.clip);
-  optimizer_->step(rate);
-  ++steps_done_;
+  Tensor guard = task;  // where it is not finite nothing changes
+  if (options_.clip > 0) guard = clip_gradients(parameters(model_), options_.clip, task);
+  optimizer_->step(rate, guard);
 
+  if (!known_now) result.loss = finite_loss(task);
+  ++steps_done_;
+  for (const Tensor& loss : {sink.auxiliary(), redundancy}) {
+    if (loss.defined()) result.auxiliary_loss += loss.host_copy().item();
+  }
   result.active_experts = sink.active_experts();
   for (const MoeLayer* layer : model_.moe_layers()) result.experts.push_back(layer->experts());
   return result;
+}
+
+double Trainer::finite_loss(const Tensor& task) const {
+  const double loss = task.host_copy().item();
+  if (!std::isfinite(loss)) {
+    fail("train", "step {}: got loss {}, expected a finite number", steps_done_, loss);
+  }
+  return loss;
 }
 
 double Trainer::probe(const Tensor& inputs, const Tensor& targets,

@@ -22,7 +22,10 @@ Method parse_method(std::string_view text);  // throws Error
 struct TrainerOptions {
   Method method = Method::mass;
   GincTransformerOptions model = {};  // moe: set but for dense
+  // f32 or, on the CPU, f64; bf16 on CUDA: of activations, while parameters, gates, losses and the
+  // optimizer stay f32.
   DType precision = DType::f32;
+  Device device = {};
   uint64_t seed = 0;  // weights, dropout
   Schedule schedule = {};
   AdamOptions adam = {};        // `newborn` is the preset's for Method::mass
@@ -56,14 +59,17 @@ class Trainer {
   // step wants them.
   void seek(int64_t steps_done);
 
-  // One optimizer step on tokens i32 [B, T + 1]: the first T are inputs, the last T targets.
-  // Throws Error when the loss is not finite; then no parameter has changed in this step.
+  // One optimizer step on tokens i32 [B, T + 1] on the CPU: the first T are inputs, the last T
+  // targets. Throws Error when the loss is not finite; then no parameter has changed in this step.
+  // On CUDA the host waits for nothing but the step's numbers at its end, and in the expansion phase
+  // for what it watches.
   StepResult step(const Tensor& tokens) { return step(tokens, options_.schedule.at(steps_done_)); }
   // The same with a learning rate of the caller's.
   StepResult step(const Tensor& tokens, double rate);
 
  private:
   class RoutingSink;
+  double finite_loss(const Tensor& task) const;
   double probe(const Tensor& inputs, const Tensor& targets,
                const std::map<std::string, std::vector<RowOffset>>& offsets, bool fresh_dropout);
 
