@@ -7,8 +7,8 @@ option(OFFSHOOT_PORTABLE "Build for any x86-64 instead of this machine's process
 set(OFFSHOOT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
 set(OFFSHOOT_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE OFFSHOOT_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(OFFSHOOT_CUDA_ARCHITECTURES "80;90;90a" CACHE STRING
-  "What nvcc compiles for; 90a holds the Hopper kernels")
+set(OFFSHOOT_CUDA_ARCHITECTURES "" CACHE STRING
+  "What nvcc compiles for; 90a holds the Hopper kernels. Empty: this machine's GPUs, else 80;90;90a")
 option(OFFSHOOT_CUDA_EMULATION "Build the CUDA backend with g++, its kernels run by an emulator" OFF)
 
 set(OFFSHOOT_EMULATION_ORDERS "forward;random" CACHE STRING
