@@ -66,8 +66,7 @@ struct Routing {
 // Types    f32 or f64; f32 on CUDA, where scores are not checked: a bad one makes the weights of
 //          its token NaN.
 // Repeat   the same bits for any thread count.
-// Throws   Error when k is not in [1, E], p not in (0, 1], k_max or row_alignment is not as above,
-// a
+// Throws   Error when k is not in [1, E], p not in (0, 1], an option is out of the range above, a
 //          score is negative or not finite, or a token's scores are all 0.
 Routing route(Tape& tape, const Tensor& probs, const RouteOptions& options);
 
