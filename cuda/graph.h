@@ -10,8 +10,9 @@ namespace offshoot::cuda {
 // must be read from device memory. AddressSpaces may grow meanwhile.
 class Graph {
  public:
-  // Records what `work` gives to the device's stream from this thread; nothing runs yet. Copies to
-  // and from the host and waits throw Error inside. Throws what `work` throws.
+  // Records what `work` gives to the device's stream; nothing runs yet, and other threads leave the
+  // device alone meanwhile. Copies to and from the host and waits throw Error inside. Throws what
+  // `work` throws.
   static Graph capture(int device, const std::function<void()>& work);
 
   ~Graph();

@@ -55,9 +55,14 @@ struct PinnedBlocks {
   }
 };
 
-// What a thread that captures may not do; CUDA spoils the capture, too.
+thread_local bool capture_is_spoilt = false;
+
+// A thread that captures may not wait, and has spoilt its capture.
 cudaError_t wait_for_all() {
-  if (offshoot::emulation::capturing()) return give(cudaErrorStreamCaptureUnsupported);
+  if (offshoot::emulation::capturing()) {
+    capture_is_spoilt = true;
+    return give(cudaErrorStreamCaptureUnsupported);
+  }
   EmulatedStream::instance().wait();
   return cudaSuccess;
 }
@@ -80,6 +85,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "device not ready";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
     case cudaErrorIllegalState:
       return "the operation cannot be performed in the present state";
     case cudaErrorInvalidConfiguration:
@@ -163,6 +170,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t) { return wait_for_all(); }
 
 cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned) {
   constexpr size_t kAlignment = 256;
+  if (bytes > static_cast<size_t>(offshoot::emulation::memory_bytes())) {
+    return give(cudaErrorMemoryAllocation);
+  }
   *block = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
   if (*block == nullptr) return give(cudaErrorMemoryAllocation);
   std::memset(*block, 0xff, bytes);
@@ -201,12 +211,14 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
   auto work = std::make_unique<std::vector<Work>>();
   if (!offshoot::emulation::begin_capture(*work)) return give(cudaErrorIllegalState);
   work.release();
+  capture_is_spoilt = false;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
   const std::unique_ptr<std::vector<Work>> work(offshoot::emulation::end_capture());
   if (work == nullptr) return give(cudaErrorIllegalState);
+  if (capture_is_spoilt) return give(cudaErrorStreamCaptureInvalidated);
   *graph = new CUgraph_st{std::move(*work)};
   return cudaSuccess;
 }
