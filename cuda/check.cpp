@@ -24,7 +24,7 @@ std::string kernel_name(const void* kernel) {
   const char* mangled = nullptr;
   if (cudaFuncGetName(&mangled, kernel) != cudaSuccess || mangled == nullptr) {
     cudaGetLastError();
-    return (std::ostringstream() << "at " << kernel).str();
+    return (std::ostringstream() << "the kernel at " << kernel).str();
   }
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> name(
@@ -42,7 +42,7 @@ void fail_call(cudaError_t error, const char* call, const char* file, int line) 
 
 void fail_launch(cudaError_t error, const void* kernel) {
   cudaGetLastError();
-  throw Error("[cuda] launch of kernel " + kernel_name(kernel) + ": " + cudaGetErrorString(error));
+  throw Error("[cuda] launch of " + kernel_name(kernel) + ": " + cudaGetErrorString(error));
 }
 
 }  // namespace offshoot::cuda

@@ -20,9 +20,9 @@ namespace offshoot::cuda {
 
 }  // namespace offshoot::cuda
 
-#define OFFSHOOT_CUDA_CHECK(call)                                                     \
-  do {                                                                                \
-    if (const cudaError_t error_ = (call); error_ != cudaSuccess) [[unlikely]] {      \
-      ::offshoot::cuda::fail_call(error_, #call, __FILE__, __LINE__);                 \
-    }                                                                                 \
+#define OFFSHOOT_CUDA_CHECK(call)                                                \
+  do {                                                                           \
+    if (const cudaError_t error_ = (call); error_ != cudaSuccess) [[unlikely]] { \
+      ::offshoot::cuda::fail_call(error_, #call, __FILE__, __LINE__);            \
+    }                                                                            \
   } while (false)

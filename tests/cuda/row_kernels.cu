@@ -22,4 +22,8 @@ void number_rows(float* x, const int64_t* num_rows, int64_t columns, Stream stre
   launch(number_rows_kernel, kBlocks, kThreads, 0, stream, x, num_rows, columns);
 }
 
+void number_rows_by_giant_blocks(float* x, const int64_t* num_rows, Stream stream) {
+  launch(number_rows_kernel, kBlocks, 2048, 0, stream, x, num_rows, 1);
+}
+
 }  // namespace offshoot::cuda

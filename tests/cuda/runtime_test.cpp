@@ -1,10 +1,12 @@
 // Devices, streams, events and memory that grows.
-#include <algorithm>
+#include <functional>
 #include <limits>
 #include <string>
 
 #include "cuda/error.h"
+#include "cuda/pinned_memory.h"
 #include "tests/cuda/device_test.h"
+#include "tests/cuda/row_kernels.h"
 
 namespace offshoot::cuda {
 namespace {
@@ -76,6 +78,26 @@ TEST_F(ContextCuda, EventsHappenInTheStream) {
   other.record();
   other.wait();
   EXPECT_TRUE(other.done());
+}
+
+TEST_F(ContextCuda, ErrorsNameTheCallOrTheKernel) {
+  const auto message = [](const std::function<void()>& call) -> std::string {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string launch =
+      message([] { number_rows_by_giant_blocks(nullptr, nullptr, use(kDevice)); });
+  EXPECT_TRUE(launch.starts_with("[cuda] launch of ")) << launch;
+  EXPECT_NE(launch.find("number_rows_kernel"), std::string::npos) << launch;
+
+  const std::string call = message([] { PinnedMemory(int64_t{1} << 60); });
+  EXPECT_TRUE(call.starts_with("[cuda] cudaHostAlloc(")) << call;
+  EXPECT_NE(call.find("out of memory (cuda/pinned_memory.cpp:"), std::string::npos) << call;
+  synchronize(kDevice);  // which is none the worse
 }
 
 TEST_F(MemoryCuda, CommitsWholeGranulesAndKeepsTheAddress) {
