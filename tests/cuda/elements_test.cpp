@@ -1,5 +1,6 @@
 // Fills, copies, sums and multiples of elements at odd sizes and addresses.
 #include "cuda/elements.h"
+#include "cuda/expert_stats.h"
 
 #include <algorithm>
 #include <cmath>
@@ -146,7 +147,8 @@ TEST_F(ElementsCuda, ProjectionIsAlongTheOtherVector) {
     for (int64_t i = 0; i < size; ++i) w[static_cast<size_t>(size + i)] = 0.0f;  // no direction
     upload(at_w.data(), w);
     upload(at_g.data(), g);
-    project_onto(at_w.as<float>(), at_g.as<float>(), kVectors, size, use(kDevice));
+    project_rows(at_g.as<float>(), at_w.as<float>(), kVectors, size, at_g.as<float>(),
+                 use(kDevice));
     const std::vector<float> got = download(at_g.as<float>(), kVectors * size);
     for (int64_t vector = 0; vector < kVectors; ++vector) {
       double along = 0, squares = 1e-12;
@@ -160,7 +162,7 @@ TEST_F(ElementsCuda, ProjectionIsAlongTheOtherVector) {
       }
     }
   }
-  project_onto(at_w.as<float>(), at_g.as<float>(), 0, 5, use(kDevice));
+  project_rows(at_g.as<float>(), at_w.as<float>(), 0, 5, at_g.as<float>(), use(kDevice));
 }
 
 }  // namespace
