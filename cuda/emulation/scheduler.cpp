@@ -12,7 +12,7 @@ Position position;
 namespace {
 
 // Yields without anything else happening, until it is called a livelock.
-constexpr int64_t kMostIdleTurns = 20'000'000;
+constexpr int64_t kMostIdleTurns = 2'000'000;
 
 Body body;
 uint3 index_of[kMaxThreads];  // threadIdx by thread number, for blocks of indexed_shape
