@@ -1,14 +1,12 @@
 #include "models/feed_forward.h"
 
-#include "ops/activation.h"
-
 namespace offshoot {
 
 Mlp::Mlp(const Scope& scope, int64_t features, int64_t hidden)
     : fc1_(scope / "fc1", features, hidden), fc2_(scope / "fc2", hidden, features) {}
 
 Tensor Mlp::forward(Context& context, const Tensor& x) {
-  return fc2_.forward(context, gelu(context.tape, fc1_.forward(context, x)));
+  return fc2_.forward(context, fc1_.forward_gelu(context, x));
 }
 
 void Mlp::each_parameter(const ParameterVisitor& visit) {

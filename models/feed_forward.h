@@ -13,7 +13,8 @@ class FeedForward : public Module {
   virtual Tensor forward(Context& context, const Tensor& x) = 0;
 };
 
-// fc2(GELU(fc1(x))), the erf form of GELU (Hendrycks, Gimpel 2016, arXiv 1606.08415).
+// fc2(GELU(fc1(x))), the erf form of GELU (Hendrycks, Gimpel 2016, arXiv 1606.08415); in bf16 the
+// tanh form, see linear_gelu() of ops/linear.h.
 class Mlp final : public FeedForward {
  public:
   Mlp(const Scope& scope, int64_t features, int64_t hidden);

@@ -33,8 +33,8 @@ class GincTransformer final : public Module {
   // "head.weight".
   GincTransformer(const Scope& scope, const GincTransformerOptions& options);
 
-  // tokens i32 [B, T] -> logits [B, T, vocabulary] in the dtype of activations. Throws Error when T is above the context length
-  // or a token is out of range.
+  // tokens i32 [B, T] -> logits [B, T, vocabulary] in the dtype of activations. Throws Error when T
+  // is above the context length or a token is out of range.
   Tensor forward(Context& context, const Tensor& tokens);
 
   // Empty for a dense model.

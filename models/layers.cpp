@@ -28,6 +28,11 @@ Tensor Linear::forward(Context& context, const Tensor& x) {
   return linear(context.tape, x, context.tape.watch(weight_), bias);
 }
 
+Tensor Linear::forward_gelu(Context& context, const Tensor& x) {
+  const Tensor bias = bias_ ? context.tape.watch(*bias_) : Tensor();
+  return linear_gelu(context.tape, x, context.tape.watch(weight_), bias);
+}
+
 void Linear::each_parameter(const ParameterVisitor& visit) {
   visit(weight_);
   if (bias_) visit(*bias_);

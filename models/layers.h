@@ -21,6 +21,8 @@ class Linear final : public Module {
   Linear(const Scope& scope, int64_t inputs, int64_t outputs, const Options& options);
 
   Tensor forward(Context& context, const Tensor& x);
+  // GELU of that, in one product where the device has it (ops/linear.h). The bias must be there.
+  Tensor forward_gelu(Context& context, const Tensor& x);
   void each_parameter(const ParameterVisitor& visit) override;
 
  private:

@@ -2,8 +2,10 @@
 
 #include <type_traits>
 
+#include "cuda/activation.h"
 #include "cuda/elements.h"
 #include "cuda/gemm.h"
+#include "ops/activation.h"
 #include "ops/bias.h"
 #include "ops/gemm.h"
 #include "ops/op.h"
@@ -11,7 +13,7 @@
 namespace offshoot {
 namespace {
 
-constexpr std::string_view kName = "linear";
+constexpr std::string_view kName = "linear", kGeluName = "linear_gelu";
 
 template <class T>
 void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& out) {
@@ -52,9 +54,10 @@ Tensor operand_of(const Tensor& weight) {
   }
 }
 
-// out = x operand^T + bias
+// out = x operand^T + bias; with aux, that goes to aux and its GELU to out.
 template <class T>
-void forward_cuda(const Tensor& x, const Tensor& operand, const Tensor& bias, const Tensor& out) {
+void forward_cuda(const Tensor& x, const Tensor& operand, const Tensor& bias, const Tensor& aux,
+                  const Tensor& out) {
   cuda::Gemm product;
   product.M = row_count(x), product.N = operand.dim(0), product.K = x.last_dim();
   product.a = x.device_data<T>(), product.b = operand.device_data<T>();
@@ -63,6 +66,10 @@ void forward_cuda(const Tensor& x, const Tensor& operand, const Tensor& bias, co
   if (bias.defined()) {
     product.epilogue = cuda::GemmEpilogue::bias;
     product.bias = bias.device_data<float>();
+  }
+  if (aux.defined()) {
+    product.epilogue = cuda::GemmEpilogue::bias_gelu;
+    product.aux = aux.device_data<T>();
   }
   cuda::gemm(product, x.device().index, stream_of(x));
 }
@@ -109,6 +116,24 @@ Tensor output_of(const Tensor& x, const Tensor& weight) {
   return {x.shape().with(x.rank() - 1, weight.dim(0)), x.dtype(), x.device()};
 }
 
+template <class T>
+Tensor fused_linear_gelu(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check(kGeluName, x, weight, bias);
+  check_defined(kGeluName, "bias", bias);
+  const Tensor out = output_of(x, weight), aux = output_of(x, weight);
+  const Tensor operand = operand_of<T>(weight);
+  forward_cuda<T>(x, operand, bias, aux, out);
+  tape.record(kGeluName, {x, weight, bias}, out,
+              [x, operand, weight, bias, aux](Tape& walk, const Tensor& dout) {
+                const Tensor daux(aux.shape(), aux.dtype(), aux.device());
+                cuda::map_backward(cuda::Activation::gelu_tanh, aux.device_data<T>(),
+                                   dout.device_data<T>(), aux.size(), daux.device_data<T>(), true,
+                                   stream_of(aux));
+                backward_cuda<T>(walk, x, operand, weight, bias, daux);
+              });
+  return out;
+}
+
 }  // namespace
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -119,7 +144,7 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
       kName, x, [&]<class T>(T) { forward<T>(x, weight, bias, out); },
       [&]<class T>(T) {
         operand = operand_of<T>(weight);
-        forward_cuda<T>(x, operand, bias, out);
+        forward_cuda<T>(x, operand, bias, {}, out);
       });
   tape.record(kName, {x, weight, bias}, out,
               [x, operand, weight, bias](Tape& walk, const Tensor& dout) {
@@ -128,6 +153,16 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
                     [&]<class T>(T) { backward_cuda<T>(walk, x, operand, weight, bias, dout); });
               });
   return out;
+}
+
+Tensor linear_gelu(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if constexpr (kHasCuda) {
+    if (x.defined() && x.device().is_cuda() && x.dtype() == DType::bf16) {
+      return fused_linear_gelu<bfloat16>(tape, x, weight, bias);
+    }
+  }
+  check_defined(kGeluName, "bias", bias);
+  return gelu(tape, linear(tape, x, weight, bias));
 }
 
 }  // namespace offshoot

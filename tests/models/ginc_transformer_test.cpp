@@ -5,8 +5,10 @@
 #include "engine/error.h"
 #include "engine/testing/gradcheck.h"
 #include "models/layer_record.h"
+#include "ops/cast.h"
 #include "ops/cross_entropy.h"
 #include "tests/models/module_check.h"
+#include "tests/support/cuda_device.h"
 
 namespace offshoot {
 namespace {
@@ -124,6 +126,55 @@ TEST(GincTransformer, AShorterTextIsThePrefixOfALongerOne) {
         {1, length}, std::span<const int32_t>(tokens.data<int32_t>(), static_cast<size_t>(length)));
     EXPECT_LT(relative_error(logits(model, part).view({length, kVocabulary}), all.rows(0, length)),
               1e-13);
+  }
+}
+
+// Of the next-token loss: the logits, then every parameter's gradient, in f32 on the CPU.
+std::vector<Tensor> results_on(Device device, std::optional<DType> activations = {}) {
+  GincTransformerOptions options = small(false, 2);
+  options.dropout = 0.2;
+  GincTransformer values(Scope{"", DType::f32, 3}, options);
+  options.activations = activations;
+  GincTransformer model(Scope{"", DType::f32, 3, device}, options);
+  randomise(values, 8, 0.3);
+  const auto from = parameters(values), to = parameters(model);
+  for (size_t i = 0; i < to.size(); ++i) copy_elements(from[i]->value(), to[i]->value());
+
+  Tape tape, none = Tape::none();
+  Context context{tape, true, {1, 2, 3}};
+  const Tensor out = model.forward(context, random_tokens({3, 4}, kVocabulary, 1));
+  EXPECT_EQ(out.dtype(), activations.value_or(DType::f32));
+  tape.backward(cross_entropy(tape, out, random_tokens({3, 4}, kVocabulary, 2)));
+  std::vector<Tensor> results{cast(none, out, DType::f32).to(Device{})};
+  for (Parameter* p : to) results.push_back(p->grad().to(Device{}));
+  return results;
+}
+
+TEST(GincTransformerCuda, StartsFromTheSameNumbers) {
+  OFFSHOOT_NEEDS_CUDA();
+  GincTransformer here(Scope{"", DType::f32, 3}, small(false));
+  GincTransformer there(Scope{"", DType::f32, 3, testing::kCuda}, small(false));
+  const auto expected = parameters(here), got = parameters(there);
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i]->value().device(), testing::kCuda) << got[i]->name();
+    const Tensor a = got[i]->value().to(Device{}), b = expected[i]->value();
+    EXPECT_TRUE(std::ranges::equal(a.elements<float>(), b.elements<float>())) << got[i]->name();
+  }
+}
+
+TEST(GincTransformerCuda, FollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto expected = results_on({}), got = results_on(testing::kCuda);
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_LT(relative_error(got[i], expected[i]), 1e-5);
+}
+
+TEST(GincTransformerCuda, MixedPrecisionStaysNear) {
+  OFFSHOOT_NEEDS_CUDA();
+  const auto expected = results_on({}), got = results_on(testing::kCuda, DType::bf16);
+  EXPECT_LT(relative_error(got[0], expected[0]), 2e-2);
+  for (size_t i = 1; i < expected.size(); ++i) {
+    EXPECT_LT(relative_error(got[i], expected[i]), 1e-1) << i;
   }
 }
 

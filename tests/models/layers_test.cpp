@@ -12,6 +12,7 @@
 #include "ops/dropout.h"
 #include "ops/linear.h"
 #include "tests/models/module_check.h"
+#include "tests/support/cuda_device.h"
 
 namespace offshoot {
 namespace {
@@ -109,6 +110,23 @@ TEST(Layers, AttentionSeesWhatItMay) {
     EXPECT_EQ(reach(true, {}, t) > 0, t <= 1) << t;
     EXPECT_EQ(reach(false, mask, t) > 0, t == 1 || t == 2) << t;
     EXPECT_EQ(reach(true, mask, t) > 0, t == 1) << t;
+  }
+}
+
+TEST(LayersCuda, AttentionFollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor x = random_tensor({2, 5, 6}, DType::f32, 2);
+  const Tensor mask = Tensor::from<int32_t>({2, 5}, {1, 1, 0, 1, 0, 0, 1, 1, 1, 1});
+  for (const bool causal : {false, true}) {
+    Tensor results[2];
+    for (const Device device : {Device{}, testing::kCuda}) {
+      MultiHeadAttention layer({"attention", DType::f32, 11, device}, 6, 2, causal);
+      Tape tape = Tape::none();
+      Context context{tape};
+      const Tensor out = layer.forward(context, x.to(device), mask);
+      results[device.is_cuda() ? 1 : 0] = out.to(Device{});
+    }
+    EXPECT_LT(testing::relative_error(results[1], results[0]), 1e-5);
   }
 }
 

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "ops/activation.h"
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -12,6 +15,10 @@ using testing::OpCase;
 
 Tensor run(Tape& tape, const std::vector<Tensor>& inputs) {
   return linear(tape, inputs[0], inputs[1], inputs.size() > 2 ? inputs[2] : Tensor());
+}
+
+Tensor run_gelu(Tape& tape, const std::vector<Tensor>& inputs) {
+  return linear_gelu(tape, inputs[0], inputs[1], inputs[2]);
 }
 
 class LinearGradient : public ::testing::TestWithParam<OpCase> {};
@@ -66,6 +73,18 @@ TEST(Linear, NoRowsIsLegal) {
   }
 }
 
+TEST(Linear, GeluIsTheSameInOneOrTwoSteps) {
+  const Tensor x = testing::random_tensor({5, 13}, DType::f32, 1);
+  const Tensor weight = testing::random_tensor({7, 13}, DType::f32, 2);
+  const Tensor bias = testing::random_tensor({7}, DType::f32, 3);
+  Tape tape = Tape::none();
+  const Tensor one = linear_gelu(tape, x, weight, bias);
+  const Tensor two = gelu(tape, linear(tape, x, weight, bias));
+  EXPECT_TRUE(std::ranges::equal(one.elements<float>(), two.elements<float>()));
+  EXPECT_EQ(testing::error_text([&] { linear_gelu(tape, x, weight, {}); }),
+            "[linear_gelu] bias: got no tensor, expected one");
+}
+
 TEST(LinearCuda, FollowsTheCpu) {
   OFFSHOOT_NEEDS_CUDA();
   for (const OpCase& op_case :
@@ -74,6 +93,16 @@ TEST(LinearCuda, FollowsTheCpu) {
         OpCase{"no_bias", {{7, 13}, {5, 13}}, run},
         OpCase{"multiples", {{64, 32}, {48, 32}, {48}}, run},
         OpCase{"larger_than_a_tile", {{131, 67}, {103, 67}, {103}}, run}}) {
+    EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
+    EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2}), 2e-2) << op_case.name;
+  }
+}
+
+TEST(LinearCuda, GeluFollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const OpCase& op_case : {OpCase{"one_row", {{5}, {3, 5}, {3}}, run_gelu},
+                                OpCase{"prime_sizes", {{2, 7, 13}, {11, 13}, {11}}, run_gelu},
+                                OpCase{"multiples", {{64, 32}, {48, 32}, {48}}, run_gelu}}) {
     EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
     EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2}), 2e-2) << op_case.name;
   }
@@ -103,7 +132,7 @@ TEST(LinearCuda, AnyGradientMayBeWantedAlone) {
 TEST(LinearCuda, NoRowsIsLegal) {
   OFFSHOOT_NEEDS_CUDA();
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const auto op : {run}) {
+    for (const auto op : {run, run_gelu}) {
       Tape tape;
       const Tensor x({0, 3}, dtype, testing::kCuda);
       const Tensor weight = testing::random_tensor({2, 3}, DType::f32, 1).to(testing::kCuda);
@@ -126,7 +155,8 @@ TEST(LinearCuda, NeverWaits) {
   const int64_t before = device_waits();
   Tape tape;
   for (const Tensor& input : {x, weight, bias}) tape.watch(input);
-  tape.backward(linear(tape, x, weight, bias), Tensor::zeros({5, 2}, DType::bf16, testing::kCuda));
+  tape.backward(linear_gelu(tape, x, weight, bias),
+                Tensor::zeros({5, 2}, DType::bf16, testing::kCuda));
   EXPECT_EQ(device_waits(), before);
 }
 
