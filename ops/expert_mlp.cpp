@@ -112,15 +112,15 @@ Tensor expert_mlp(Tape& tape, const Tensor& x, const Tensor& fc1_weight, const T
                   const Tensor& fc2_weight, const Tensor& fc2_bias, const Routing& routing) {
   const Mlp mlp{x, fc1_weight, fc1_bias, fc2_weight, fc2_bias};
   check(mlp, routing);
-  if constexpr (kHasCuda) {
-    if (x.device().is_cuda()) {
-      return dispatch_cuda(kName, x.dtype(),
-                           [&]<class T>(T) -> Tensor { return run<T>(tape, mlp, routing); });
-    }
-  }
-  const Tensor hidden =
-      grouped_linear(tape, x, fc1_weight, fc1_bias, routing.expert_offsets, Epilogue::gelu);
-  return grouped_linear(tape, hidden, fc2_weight, fc2_bias, routing.expert_offsets, Epilogue::none);
+  return dispatch(
+      kName, x,
+      [&](auto) -> Tensor {
+        const Tensor& offsets = routing.expert_offsets;
+        const Tensor hidden =
+            grouped_linear(tape, x, fc1_weight, fc1_bias, offsets, Epilogue::gelu);
+        return grouped_linear(tape, hidden, fc2_weight, fc2_bias, offsets, Epilogue::none);
+      },
+      [&]<class T>(T) -> Tensor { return run<T>(tape, mlp, routing); });
 }
 
 }  // namespace offshoot

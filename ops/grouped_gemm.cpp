@@ -187,42 +187,39 @@ Tensor run_cuda(Tape& tape, const Layer& layer, int64_t row_alignment) {
   return out;
 }
 
+template <class T>
+Tensor run_cpu(Tape& tape, const Layer& layer) {
+  const auto& [x, weight, bias, offsets, epilogue] = layer;
+  const Tensor out({layer.P(), layer.H()}, x.dtype());
+  Tensor derivative;
+  if (epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias})) {
+    derivative = Tensor(out.shape(), out.dtype());
+  }
+  forward<T>(layer, out, derivative);
+  tape.record(kName, {x, weight, bias}, out, [layer, derivative](Tape& walk, const Tensor& dout) {
+    backward<T>(walk, layer, derivative, dout);
+  });
+  return out;
+}
+
 }  // namespace
 
 Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias,
                       const Tensor& expert_offsets, Epilogue epilogue, int64_t row_alignment) {
   const Layer layer{x, weight, bias, expert_offsets, epilogue};
   check(layer);
-  if constexpr (kHasCuda) {
-    if (x.device().is_cuda()) {
-      return dispatch_cuda(kName, x.dtype(), [&]<class T>(T) -> Tensor {
-        return run_cuda<T>(tape, layer, row_alignment);
-      });
-    }
-  }
-  const Tensor out({layer.P(), layer.H()}, x.dtype());
-  Tensor derivative;
-  if (epilogue == Epilogue::gelu && tape.wants_any({x, weight, bias})) {
-    derivative = Tensor(out.shape(), out.dtype());
-  }
-  dispatch_float(kName, x.dtype(), [&]<class T>(T) { forward<T>(layer, out, derivative); });
-  tape.record(kName, {x, weight, bias}, out, [layer, derivative](Tape& walk, const Tensor& dout) {
-    dispatch_float(kName, dout.dtype(),
-                   [&]<class T>(T) { backward<T>(walk, layer, derivative, dout); });
-  });
-  return out;
+  return dispatch(
+      kName, x, [&]<class T>(T) -> Tensor { return run_cpu<T>(tape, layer); },
+      [&]<class T>(T) -> Tensor { return run_cuda<T>(tape, layer, row_alignment); });
 }
 
 int64_t expert_row_alignment(const Tensor& x, int64_t H, int64_t D) {
-  if constexpr (kHasCuda) {
-    if (x.device().is_cuda()) {
-      return dispatch_cuda(kName, x.dtype(), [&]<class T>(T) {
+  return dispatch(
+      kName, x, [](auto) -> int64_t { return 1; },
+      [&]<class T>(T) -> int64_t {
         return cuda::group_rows(
             cuda::choose_grouped_kernel(x.device().index, cuda::kElementType<T>, H, D));
       });
-    }
-  }
-  return 1;
 }
 
 Tensor grouped_linear_reference(Tape& tape, const Tensor& x, const Tensor& weight,
