@@ -18,7 +18,7 @@
 
 // Dynamic shared memory as an array of T, 1024-byte aligned. All its uses in one kernel are the
 // same memory.
-#define OFFSHOOT_DYNAMIC_SHARED(T, name)                                   \
+#define OFFSHOOT_DYNAMIC_SHARED(T, name)                                     \
   extern __shared__ __align__(1024) unsigned char offshoot_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(offshoot_dynamic_shared)
 

@@ -1,6 +1,5 @@
-#include "cuda/layer_norm.h"
-
 #include "cuda/kernel_utils.cuh"
+#include "cuda/layer_norm.h"
 
 namespace offshoot::cuda {
 namespace {
@@ -98,8 +97,8 @@ template <class T>
 void layer_norm_forward(const T* x, const float* weight, const float* bias, float eps, int64_t N,
                         int64_t D, float* mean, float* rstd, T* out, Stream stream) {
   if (N == 0) return;
-  launch(layer_norm_forward_kernel<T>, static_cast<unsigned>(N), row_threads(D, kThreads), 0, stream, x, weight,
-         bias, eps, D, mean, rstd, out);
+  launch(layer_norm_forward_kernel<T>, static_cast<unsigned>(N), row_threads(D, kThreads), 0,
+         stream, x, weight, bias, eps, D, mean, rstd, out);
 }
 
 template <class T>
@@ -107,8 +106,8 @@ void layer_norm_backward_x(const T* x, const float* weight, const float* mean, c
                            const T* dout, int64_t N, int64_t D, T* dx, bool overwrite,
                            Stream stream) {
   if (N == 0) return;
-  launch(layer_norm_backward_x_kernel<T>, static_cast<unsigned>(N), row_threads(D, kThreads), 0, stream, x, weight,
-         mean, rstd, dout, D, dx, overwrite);
+  launch(layer_norm_backward_x_kernel<T>, static_cast<unsigned>(N), row_threads(D, kThreads), 0,
+         stream, x, weight, mean, rstd, dout, D, dx, overwrite);
 }
 
 int64_t layer_norm_scratch(int64_t N, int64_t D) { return 2 * row_blocks(N) * D; }
@@ -127,13 +126,13 @@ void layer_norm_backward_parameters(const T* x, const float* mean, const float* 
          dweight, overwrite_weight, dbias, overwrite_bias);
 }
 
-#define OFFSHOOT_LAYER_NORM(T)                                                                   \
+#define OFFSHOOT_LAYER_NORM(T)                                                                    \
   template void layer_norm_forward(const T*, const float*, const float*, float, int64_t, int64_t, \
-                                   float*, float*, T*, Stream);                                  \
-  template void layer_norm_backward_x(const T*, const float*, const float*, const float*,        \
-                                      const T*, int64_t, int64_t, T*, bool, Stream);             \
-  template void layer_norm_backward_parameters(const T*, const float*, const float*, const T*,   \
-                                               int64_t, int64_t, float*, float*, bool, float*,   \
+                                   float*, float*, T*, Stream);                                   \
+  template void layer_norm_backward_x(const T*, const float*, const float*, const float*,         \
+                                      const T*, int64_t, int64_t, T*, bool, Stream);              \
+  template void layer_norm_backward_parameters(const T*, const float*, const float*, const T*,    \
+                                               int64_t, int64_t, float*, float*, bool, float*,    \
                                                bool, Stream);
 OFFSHOOT_LAYER_NORM(float)
 OFFSHOOT_LAYER_NORM(bfloat16)

@@ -29,20 +29,22 @@ namespace offshoot::cuda {
 // kMnMajorA, kMnMajorB: whether k runs across the rows of the operand's boxes; else along them.
 template <bool kMnMajorA, bool kMnMajorB>
 __device__ __forceinline__ void wgmma(float (&d)[64], uint64_t a, uint64_t b) {
-  asm volatile("{.reg .pred add; setp.eq.b32 add, 0, 0;"
-               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" OFFSHOOT_OPERANDS_0_63
-               "}, %64, %65, add, 1, 1, %66, %67;}"
-               : OFFSHOOT_64_REGISTERS(0)
-               : "l"(a), "l"(b), "n"(kMnMajorA), "n"(kMnMajorB));
+  asm volatile(
+      "{.reg .pred add; setp.eq.b32 add, 0, 0;"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" OFFSHOOT_OPERANDS_0_63
+      "}, %64, %65, add, 1, 1, %66, %67;}"
+      : OFFSHOOT_64_REGISTERS(0)
+      : "l"(a), "l"(b), "n"(kMnMajorA), "n"(kMnMajorB));
 }
 
 template <bool kMnMajorA, bool kMnMajorB>
 __device__ __forceinline__ void wgmma(float (&d)[128], uint64_t a, uint64_t b) {
-  asm volatile("{.reg .pred add; setp.eq.b32 add, 0, 0;"
-               "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" OFFSHOOT_OPERANDS_0_63
-               ", " OFFSHOOT_OPERANDS_64_127 "}, %128, %129, add, 1, 1, %130, %131;}"
-               : OFFSHOOT_64_REGISTERS(0), OFFSHOOT_64_REGISTERS(64)
-               : "l"(a), "l"(b), "n"(kMnMajorA), "n"(kMnMajorB));
+  asm volatile(
+      "{.reg .pred add; setp.eq.b32 add, 0, 0;"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" OFFSHOOT_OPERANDS_0_63
+      ", " OFFSHOOT_OPERANDS_64_127 "}, %128, %129, add, 1, 1, %130, %131;}"
+      : OFFSHOOT_64_REGISTERS(0), OFFSHOOT_64_REGISTERS(64)
+      : "l"(a), "l"(b), "n"(kMnMajorA), "n"(kMnMajorB));
 }
 
 }  // namespace offshoot::cuda

@@ -11,7 +11,8 @@
 
 namespace offshoot {
 
-// Invariant  committed_bytes() <= reserved_bytes(), both multiples of granule_bytes(); data() stays.
+// Invariant  committed_bytes() <= reserved_bytes(), both multiples of granule_bytes(); data()
+// stays.
 class AddressSpace {
  public:
   virtual ~AddressSpace() = default;
@@ -46,8 +47,8 @@ class AddressSpace {
 
 // When pages of the CPU get memory. On CUDA it is always when they are committed.
 enum class Backing {
-  at_commit,  // so that a lack of memory that the system reports is commit()'s, and no later SIGBUS.
-              // New pages are small ones, and zero
+  at_commit,  // so that a lack of memory that the system reports is commit()'s, and no later
+              // SIGBUS. New pages are small ones, and zero
   at_touch,
 };
 

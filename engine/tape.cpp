@@ -88,8 +88,7 @@ void Tape::backward(const Tensor& out) {
 void Tape::backward(const Tensor& out, const Tensor& seed) {
   if (state_ != State::recording) fail("tape", "backward: this tape is closed or for inference");
   if (!wants(out)) fail("tape", "backward: the output was not computed from a watched tensor");
-  if (seed.shape() != out.shape() || seed.dtype() != out.dtype() ||
-      seed.device() != out.device()) {
+  if (seed.shape() != out.shape() || seed.dtype() != out.dtype() || seed.device() != out.device()) {
     fail("tape", "seed: got {} {} on {}, expected {} {} on {}", to_string(seed.dtype()),
          to_string(seed.shape()), to_string(seed.device()), to_string(out.dtype()),
          to_string(out.shape()), to_string(out.device()));

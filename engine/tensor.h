@@ -71,8 +71,8 @@ class Tensor {
   // waits for the device.
   double item() const;
 
-  // These elements on `device`: this handle itself where they are there already, else a copy. To the
-  // CPU it waits for the device.
+  // These elements on `device`: this handle itself where they are there already, else a copy. To
+  // the CPU it waits for the device.
   Tensor to(Device device) const;
 
   // A copy on the CPU that is made once for this handle and its copies: for a few numbers that are

@@ -68,8 +68,8 @@ class MassController {
   std::vector<GrowthEvent> grow(int64_t step, const std::vector<std::vector<int64_t>>& tokens,
                                 double task_loss, const Probe& probe);
 
-  // Adds weight * L_red's gradient to the gates'. Returns weight * L_red over all layers, a scalar on
-  // their device; 0 when there is no pair or the preset has it in the expansion phase only.
+  // Adds weight * L_red's gradient to the gates'. Returns weight * L_red over all layers, a scalar
+  // on their device; 0 when there is no pair or the preset has it in the expansion phase only.
   Tensor redundancy_backward(int64_t step);
 
   // What a checkpoint holds beside the pools and their logs.

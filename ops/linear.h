@@ -2,8 +2,8 @@
 //   out[n,h] = sum_d x[n,d] weight[h,d] + bias[h]
 //   dx = dout weight      dweight = dout^T x      dbias = sum_n dout
 // Shapes   x [..., D], N rows in all; weight [H, D]; bias [H] or undefined; out [..., H]. One
-//          dtype, f32 or f64; on CUDA f32 throughout, or x bf16 with f32 parameters, whose gradients
-//          are summed in f32.
+//          dtype, f32 or f64; on CUDA f32 throughout, or x bf16 with f32 parameters, whose
+//          gradients are summed in f32.
 // Saved    x, weight; its rounded copy where x is bf16. Backward adds into dx, dweight, dbias.
 // Repeat   as ops/gemm.h: the same bits for a given thread count, and for any below oneDNN's sizes;
 //          on one CUDA device always (cuda/gemm.h).

@@ -98,8 +98,8 @@ inline void check_rows(std::string_view op, std::string_view what, const Tensor&
   }
 }
 
-// The stream that computes with `tensor`, which is on a CUDA device. All work of a device is done in
-// the order in which it is launched.
+// The stream that computes with `tensor`, which is on a CUDA device. All work of a device is done
+// in the order in which it is launched.
 inline cuda::Stream stream_of(const Tensor& tensor) { return cuda::use(tensor.device().index); }
 
 // Calls cpu(T{}) with T float or double, or cuda(T{}) with T float or bfloat16, as `x` is where.

@@ -1,12 +1,12 @@
 // Fills, copies, sums and multiples of elements at odd sizes and addresses.
 #include "cuda/elements.h"
-#include "cuda/expert_stats.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
+#include "cuda/expert_stats.h"
 #include "tests/cuda/device_test.h"
 
 namespace offshoot::cuda {

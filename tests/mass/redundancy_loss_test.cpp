@@ -69,8 +69,8 @@ TEST(RedundancyLoss, IsAddedToTheGatesGradient) {
     Paired paired(options);
     ASSERT_EQ(paired.pools.layer().experts(), 4);
     const double share = preset == MassPreset::paper ? 0.5 : 1.0;
-    EXPECT_NEAR(paired.pools.controller().redundancy_backward(3).item(), 0.01 * share * paired.sum(),
-                1e-15);
+    EXPECT_NEAR(paired.pools.controller().redundancy_backward(3).item(),
+                0.01 * share * paired.sum(), 1e-15);
     Tape tape;
     tape.watch(paired.gate);
     tape.backward(

@@ -45,11 +45,11 @@ TEST(LayerNorm, RepeatsForAnyNumberOfThreads) {
 
 TEST(LayerNormCuda, FollowsTheCpu) {
   OFFSHOOT_NEEDS_CUDA();
-  for (const OpCase& op_case : {OpCase{"one_row", {{1, 5}, {5}, {5}}, run},
-                                OpCase{"one_column", {{3, 1}, {1}, {1}}, run},
-                                OpCase{"prime_sizes", {{2, 7, 33}, {33}, {33}}, run},
-                                OpCase{"wider_than_a_block", {{5, 1021}, {1021}, {1021}}, run},
-                                OpCase{"many_blocks", {{263, 64}, {64}, {64}}, run}}) {
+  for (const OpCase& op_case :
+       {OpCase{"one_row", {{1, 5}, {5}, {5}}, run}, OpCase{"one_column", {{3, 1}, {1}, {1}}, run},
+        OpCase{"prime_sizes", {{2, 7, 33}, {33}, {33}}, run},
+        OpCase{"wider_than_a_block", {{5, 1021}, {1021}, {1021}}, run},
+        OpCase{"many_blocks", {{263, 64}, {64}, {64}}, run}}) {
     EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
     EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2}), 2e-2) << op_case.name;
   }

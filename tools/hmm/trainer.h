@@ -61,8 +61,8 @@ class Trainer {
 
   // One optimizer step on tokens i32 [B, T + 1] on the CPU: the first T are inputs, the last T
   // targets. Throws Error when the loss is not finite; then no parameter has changed in this step.
-  // On CUDA the host waits for nothing but the step's numbers at its end, and in the expansion phase
-  // for what it watches.
+  // On CUDA the host waits for nothing but the step's numbers at its end, and in the expansion
+  // phase for what it watches.
   StepResult step(const Tensor& tokens) { return step(tokens, options_.schedule.at(steps_done_)); }
   // The same with a learning rate of the caller's.
   StepResult step(const Tensor& tokens, double rate);
