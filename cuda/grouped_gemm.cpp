@@ -1,5 +1,6 @@
 #include "cuda/grouped_gemm.h"
 
+#include <atomic>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -37,6 +38,15 @@ void check_wgmma(const GroupedLayer& layer) {
   if (layer.rows.capacity > std::numeric_limits<int32_t>::max()) {
     fail("capacity: got " + std::to_string(layer.rows.capacity) + " rows, expected less than 2^31");
   }
+}
+
+std::atomic<int64_t> loop_calls{0}, wgmma_calls{0};
+
+// Which kernel this call is for; counts it.
+bool runs_loop(const GroupedLayer& layer) {
+  const bool loop = layer.kernel == GroupedKernel::loop;
+  ++(loop ? loop_calls : wgmma_calls);
+  return loop;
 }
 
 // Calls product(expert, its first row, the number of its rows).
@@ -122,10 +132,12 @@ GroupedKernel choose_grouped_kernel(int device, ElementType type, int64_t H, int
                                                         : GroupedKernel::loop;
 }
 
+GroupedStats grouped_stats() { return {loop_calls, wgmma_calls}; }
+
 template <class T>
 void grouped_forward(const GroupedLayer& layer, const T* x, const T* weight, ConstElements bias,
                      GroupedActivation activation, T* out, T* slope, Stream stream) {
-  if (layer.kernel == GroupedKernel::loop) {
+  if (runs_loop(layer)) {
     return loop_forward(layer, x, weight, bias, activation, out, slope, stream);
   }
   check_wgmma<T>(layer);
@@ -146,7 +158,7 @@ void grouped_backward_gelu(const GroupedLayer& layer, const T* dout, const T* sl
 template <class T>
 void grouped_backward_x(const GroupedLayer& layer, const T* dpre, const T* weight, T* dx,
                         bool overwrite, Stream stream) {
-  if (layer.kernel == GroupedKernel::loop) {
+  if (runs_loop(layer)) {
     return loop_backward_x(layer, dpre, weight, dx, overwrite, stream);
   }
   check_wgmma<T>(layer);
@@ -159,7 +171,7 @@ void grouped_backward_x(const GroupedLayer& layer, const T* dpre, const T* weigh
 template <class T>
 void grouped_backward_x_gelu(const GroupedLayer& layer, const T* dpre, const T* weight,
                              const T* slope, T* dx, Stream stream) {
-  if (layer.kernel == GroupedKernel::loop) {
+  if (runs_loop(layer)) {
     loop_backward_x(layer, dpre, weight, dx, true, stream);
     return grouped_multiply(layer.rows, layer.D, dx, slope, dx, stream);
   }
@@ -174,7 +186,7 @@ void grouped_backward_x_gelu(const GroupedLayer& layer, const T* dpre, const T* 
 template <class T>
 void grouped_backward_weight(const GroupedLayer& layer, const T* dpre, const T* x, float* dweight,
                              bool overwrite, Stream stream) {
-  if (layer.kernel == GroupedKernel::loop) {
+  if (runs_loop(layer)) {
     return loop_backward_weight(layer, dpre, x, dweight, overwrite, stream);
   }
   check_wgmma<T>(layer);

@@ -89,4 +89,11 @@ template <class T>
 void grouped_backward_bias(const GroupedLayer& layer, const T* dpre, float* dbias, bool overwrite,
                            Stream stream);
 
+// Products so far by what they ran on, forward and backward.
+struct GroupedStats {
+  int64_t loop;
+  int64_t wgmma;
+};
+GroupedStats grouped_stats();
+
 }  // namespace offshoot::cuda

@@ -120,6 +120,8 @@ TEST_F(HmmProgramCuda, TrainsThereAndGoesOnHere) {
   const Outcome there = quick("--out a --device cuda --stop-at 20 --verbose");
   ASSERT_EQ(there.status, 0) << there.error;
   EXPECT_TRUE(contains(there.out, "cuda:0")) << there.out;
+  EXPECT_TRUE(contains(there.out, "calls on own kernels")) << there.out;
+  EXPECT_TRUE(contains(there.out, "calls on the cuBLASLt loop")) << there.out;
   const Outcome here = call("--resume a/checkpoint.h5 --threads 2 --out b");
   ASSERT_EQ(here.status, 0) << here.error;
   ASSERT_EQ(call("--resume b/checkpoint.h5 --device cuda:0 --out c").status, 0);

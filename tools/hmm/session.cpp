@@ -11,6 +11,7 @@
 
 #include "engine/error.h"
 #include "engine/file.h"
+#include "ops/device_report.h"
 #include "tools/hmm/console.h"
 #include "tools/hmm/evaluation.h"
 #include "tools/hmm/floor.h"
@@ -88,7 +89,7 @@ Json with_hash(Json configuration, const std::string& hash) {
 double largest_weight(GincTransformer& model) {
   double largest = 0;
   for (const Parameter* parameter : parameters(model)) {
-    const Tensor value = parameter->value();
+    const Tensor value = parameter->value().to(Device{});
     dispatch_float("train", value.dtype(), [&]<class T>(T) {
       for (const T weight : value.elements<T>()) {
         const double size = std::abs(static_cast<double>(weight));
@@ -168,6 +169,7 @@ void Session::train() {
     return;
   }
   finish();
+  if (config_.verbose) print(device_report(trainer_.options().device));
   if (trainer_.steps_done() < config_.steps) say_how_to_resume("Stopped");
 }
 
