@@ -7,9 +7,9 @@
 
 namespace offshoot {
 
-// Lines "device ...": its name, the most memory that activations took, that of parameters and
-// optimizer states, how often the host waited, and which kernels attention and the products of
-// experts ran on. Empty on the CPU.
+// Its name; the most pooled memory that was in use (activations, scratch, what has a fixed shape)
+// and the memory of growing rows; how often the host waited; which kernels attention and the
+// products of experts ran on. Empty on the CPU.
 std::string device_report(Device device);
 
 }  // namespace offshoot
