@@ -214,15 +214,13 @@ Tensor grouped_linear(Tape& tape, const Tensor& x, const Tensor& weight, const T
 }
 
 int64_t expert_row_alignment(const Tensor& x, int64_t H, int64_t D) {
-  if constexpr (kHasCuda) {
-    if (x.device().is_cuda()) {
-      return dispatch_cuda(kName, x.dtype(), [&]<class T>(T) {
+  if (!x.device().is_cuda()) return 1;
+  return dispatch(
+      kName, x, [](auto) -> int64_t { return 1; },
+      [&]<class T>(T) -> int64_t {
         return cuda::group_rows(
             cuda::choose_grouped_kernel(x.device().index, cuda::kElementType<T>, H, D));
       });
-    }
-  }
-  return 1;
 }
 
 Tensor grouped_linear_reference(Tape& tape, const Tensor& x, const Tensor& weight,
