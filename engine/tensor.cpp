@@ -126,6 +126,8 @@ Tensor Tensor::clone() const {
 
 namespace {
 
+// A template, so that a build without CUDA compiles no call of it.
+template <bool kCuda = kHasCuda>
 void copy_by_cuda(const Tensor& from, const Tensor& to) {
   const Device source = from.device(), target = to.device();
   if (!source.is_cuda()) {
