@@ -9,6 +9,7 @@
 
 #include "cuda/elements.h"
 #include "cuda/grouped_gemm.h"
+#include "engine/tape.h"
 #include "ops/op.h"
 
 namespace offshoot::grouped_cuda {
