@@ -8,7 +8,7 @@
 #pragma once
 
 #include "cuda/launch.cuh"
-#include "cuda/tensor_map.h"
+#include "cuda/tensor_map.cuh"
 
 #ifdef OFFSHOOT_CUDA_EMULATION
 #include "cuda/emulation/hopper.cuh"

@@ -1,4 +1,4 @@
-#include "cuda/tensor_map.h"
+#include "cuda/tensor_map.cuh"
 
 #include <string>
 

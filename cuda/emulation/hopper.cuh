@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "cuda/emulation/engine.h"
-#include "cuda/tensor_map.h"
+#include "cuda/tensor_map.cuh"
 
 namespace offshoot::emulation {
 
