@@ -8,7 +8,8 @@ namespace offshoot::emulation {
 namespace {
 
 struct Barrier {
-  Place place;  // of the first that waits
+  Place place;         // of the first that waits
+  Place latest_place;  // of the last one, where TSan sees the engine read it
   const char* what;
   Votes votes;
   // By turn modulo 2: a slow thread may still read those of the turn before.
@@ -50,10 +51,11 @@ OFFSHOOT_UNSANITIZED Votes meet_block(bool vote, const char* what, Place place) 
   const unsigned turn = barrier.turn % 2;
   release(&barrier.clocks[turn]);
   as_engine();
+  barrier.latest_place = place;
   if (s.num_at_barrier == 0) {
     barrier.place = place;
     barrier.what = what;
-  } else if (!same_place(barrier.place, place)) {
+  } else if (!same_place(barrier.place, barrier.latest_place)) {
     fail("threads of one block wait at different barriers: %s at %s:%u:%u, and %s at %s:%u:%u",
          barrier.what, barrier.place.file_name(), barrier.place.line(), barrier.place.column(),
          what, place.file_name(), place.line(), place.column());
