@@ -1,9 +1,8 @@
 #include "cuda/emulation/hopper.cuh"
 
-#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <string>
-#include <vector>
 
 #include "cuda/emulation/warp.h"
 #include "cuda/error.h"
@@ -37,10 +36,27 @@ struct Copy {
   int column, row, matrix;
 };
 
+// What is under way, in plain arrays: TSan would take a container's copies for accesses of the
+// engine to a thread's stack.
+template <class T, int kCapacity>
+struct Queue {
+  T items[kCapacity];
+  int size = 0;
+
+  OFFSHOOT_UNSANITIZED void push(const T& item) {
+    if (size == kCapacity) fail("more than %d copies or products under way", kCapacity);
+    __builtin_memcpy(&items[size++], &item, sizeof(T));
+  }
+  OFFSHOOT_UNSANITIZED void erase(int first, int count) {
+    size -= count;
+    for (int i = first; i < size; ++i) __builtin_memcpy(&items[i], &items[i + count], sizeof(T));
+  }
+};
+
 // Products of one thread that are not done; a group ends where the next one begins.
 struct Products {
-  std::vector<WarpgroupProduct> running;
-  std::vector<size_t> group_ends;
+  Queue<WarpgroupProduct, 64> running;
+  Queue<int, 16> group_ends;
 };
 
 constexpr int kDepth = 16;  // of k in a product
@@ -57,15 +73,15 @@ struct Operand {
 };
 // The last few: more than warpgroups use in a pipeline stage.
 struct Operands {
-  std::vector<Operand> known = std::vector<Operand>(8);
-  size_t next = 0;
+  Operand known[8];
+  unsigned next = 0;
 };
 
 // Of the block that runs.
 struct Units {
   uint64_t block = 0;
-  std::vector<Copy> copies;
-  std::vector<Products> products;
+  Queue<Copy, 256> copies;
+  Products products[kMaxThreads];
   uint64_t landings = 0;
   Operands a, b;
 };
@@ -75,11 +91,10 @@ OFFSHOOT_UNSANITIZED Units& units() {
   Units& u = all_units;
   if (u.block == block_serial()) return u;
   u.block = block_serial();
-  if (!u.copies.empty()) fail("a block before has left copies that nobody waits for");
+  if (u.copies.size != 0) fail("a block before has left copies that nobody waits for");
   u.landings++;
-  u.products.resize(kMaxThreads);
   for (const Products& products : u.products) {
-    if (!products.running.empty()) fail("a block before has left products that nobody waits for");
+    if (products.running.size != 0) fail("a block before has left products that nobody waits for");
   }
   return u;
 }
@@ -136,15 +151,14 @@ OFFSHOOT_UNSANITIZED void land(const Copy& copy) {
 }
 
 OFFSHOOT_UNSANITIZED void land_all(const uint64_t* barrier) {
-  std::vector<Copy>& copies = units().copies;
-  for (size_t i = 0; i < copies.size();) {
-    if (copies[i].barrier != barrier) {
+  auto& copies = units().copies;
+  for (int i = 0; i < copies.size;) {
+    if (copies.items[i].barrier != barrier) {
       ++i;
       continue;
     }
-    const Copy copy = copies[i];
-    copies.erase(copies.begin() + static_cast<std::ptrdiff_t>(i));
-    land(copy);
+    land(copies.items[i]);
+    copies.erase(i, 1);
   }
 }
 
@@ -174,7 +188,7 @@ OFFSHOOT_UNSANITIZED const Operand& read(Operands& operands, uint64_t descriptor
       return known;
     }
   }
-  Operand& oldest = operands.known[operands.next++ % operands.known.size()];
+  Operand& oldest = operands.known[operands.next++ % std::size(operands.known)];
   oldest.descriptor = descriptor;
   oldest.mn_major = mn_major;
   oldest.rows = rows;
@@ -202,35 +216,32 @@ OFFSHOOT_UNSANITIZED void run(const WarpgroupProduct& product, int thread) {
   }
 }
 
-OFFSHOOT_UNSANITIZED Products& own_products() {
-  return units().products[static_cast<size_t>(current_thread())];
-}
+OFFSHOOT_UNSANITIZED Products& own_products() { return units().products[current_thread()]; }
 
 }  // namespace
 
 OFFSHOOT_UNSANITIZED void start_product(const WarpgroupProduct& product) {
   as_engine();
-  own_products().running.push_back(product);
+  own_products().running.push(product);
   as_thread();
 }
 
 OFFSHOOT_UNSANITIZED void close_group() {
   as_engine();
   Products& products = own_products();
-  products.group_ends.push_back(products.running.size());
+  products.group_ends.push(products.running.size);
   as_thread();
 }
 
 OFFSHOOT_UNSANITIZED void wait_for_groups(int most_running, Place place) {
   as_engine();
   Products& products = own_products();
-  while (products.group_ends.size() > static_cast<size_t>(most_running)) {
-    const size_t count = products.group_ends.front();
-    for (size_t i = 0; i < count; ++i) run(products.running[i], current_thread());
-    products.running.erase(products.running.begin(),
-                           products.running.begin() + static_cast<std::ptrdiff_t>(count));
-    products.group_ends.erase(products.group_ends.begin());
-    for (size_t& end : products.group_ends) end -= count;
+  while (products.group_ends.size > most_running) {
+    const int count = products.group_ends.items[0];
+    for (int i = 0; i < count; ++i) run(products.running.items[i], current_thread());
+    products.running.erase(0, count);
+    products.group_ends.erase(0, 1);
+    for (int i = 0; i < products.group_ends.size; ++i) products.group_ends.items[i] -= count;
   }
   as_thread();
   meet_warp(kAllLanes, 0, "wgmma_wait", place);  // the warp leaves together
@@ -273,7 +284,7 @@ OFFSHOOT_UNSANITIZED void start_copy(void* to, const CUtensorMap& map, uint64_t*
   if (at_once) {
     land(copy);
   } else {
-    units().copies.push_back(copy);
+    units().copies.push(copy);
   }
   as_thread();
 }
