@@ -21,9 +21,9 @@ using grouped::Tiles;
 constexpr int kThreads = 384;    // a producer's warpgroup comes first
 constexpr int kBoxColumns = 64;  // what 128-byte swizzling allows
 
-// 65536 registers of a block, in warpgroups.
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
-constexpr int kConsumerWarps = 8;
+// 65536 registers of a block, in warpgroups. Other architectures have no use for these.
+[[maybe_unused]] constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+[[maybe_unused]] constexpr int kConsumerWarps = 8;
 
 constexpr int kABytes = kRows * kDepth * 2;
 template <int kColumns>
