@@ -105,6 +105,7 @@ struct Case {
 
   // What is overwritten is NaN; what lies between the rows is kept.
   void poison_c() {
+    if (c.empty()) return;
     auto poisoned = c;
     for (int64_t row = 0; row < shape.M * shape.batch; ++row) {
       std::memset(poisoned.data() + row * ldc(), 0xff, static_cast<size_t>(shape.N) * sizeof(C));
