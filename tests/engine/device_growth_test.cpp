@@ -137,6 +137,17 @@ TEST(GrowthCuda, EditsInARowGiveTheCpusBits) {
   }
 }
 
+TEST(GrowthCuda, RemovalMovesTheLastRow) {
+  OFFSHOOT_NEEDS_CUDA();
+  Pool pool(kCuda, GradientSplit::keep_copy);
+  const Contents before = pool.contents();
+  pool.group.remove(0);
+  for (const auto& [name, tensor] : pool.contents()) {
+    EXPECT_TRUE(bytes_of(tensor.rows(0, 1)) == bytes_of(before.at(name).rows(2, 1))) << name;
+    EXPECT_TRUE(bytes_of(tensor.rows(1, 1)) == bytes_of(before.at(name).rows(1, 1))) << name;
+  }
+}
+
 TEST(GrowthCuda, EditsNeitherMoveNorTouchOtherRowsUntilTheReserveIsExceeded) {
   OFFSHOOT_NEEDS_CUDA();
   Pool pool(kCuda, GradientSplit::keep_copy);

@@ -206,6 +206,17 @@ TEST(StorageCuda, HasACacheOfItsOwn) {
   EXPECT_EQ(device_waits(), waits);
 }
 
+TEST(StorageCuda, BlocksAreAlignedForCudasLibraries) {
+  OFFSHOOT_NEEDS_CUDA();
+  std::vector<std::shared_ptr<Storage>> blocks;
+  for (const int64_t bytes : {0, 1, 257, 300, 321, 500, 641, 1024, 1025, 1281, 4097, 100003}) {
+    for (int i = 0; i < 3; ++i) {
+      blocks.push_back(pooled_storage(bytes, kCuda));
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(blocks.back()->data()) % 256, 0u) << bytes;
+    }
+  }
+}
+
 TEST(StorageCuda, ALoopOfConstantShapesAsksTheSystemInItsFirstPassOnly) {
   OFFSHOOT_NEEDS_CUDA();
   int64_t after_first = 0;
