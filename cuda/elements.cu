@@ -29,10 +29,24 @@ __global__ void __launch_bounds__(kThreads) copy_kernel(const Word* from, Word* 
   each_element(count, [=](int64_t i) { to[i] = from[i]; });
 }
 
-template <class From, class To>
+// Neighbouring elements that a thread reads and writes in one access.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T at[kCount];
+};
+
+template <class From, class To, int kCount>
 __global__ void __launch_bounds__(kThreads)
-    accumulate_kernel(const From* from, To* to, int64_t count, bool overwrite) {
-  each_element(count, [=](int64_t i) { accumulate(to + i, load(from + i), overwrite); });
+    accumulate_kernel(const Pack<From, kCount>* from, Pack<To, kCount>* to, int64_t packs,
+                      bool overwrite) {
+  each_element(packs, [=](int64_t i) {
+    const Pack<From, kCount> values = from[i];
+    Pack<To, kCount> sums;
+    if (!overwrite) sums = to[i];
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) accumulate(sums.at + k, load(values.at + k), overwrite);
+    to[i] = sums;
+  });
 }
 
 template <class T>
@@ -78,11 +92,23 @@ void copy(const void* from, void* to, int64_t bytes, Stream stream) {
   }
 }
 
+template <int kCount, class From, class To>
+void accumulate_packs(const From* from, To* to, int64_t count, bool overwrite, Stream stream) {
+  launch(accumulate_kernel<From, To, kCount>, blocks_of(count / kCount), kThreads, 0, stream,
+         reinterpret_cast<const Pack<From, kCount>*>(from), reinterpret_cast<Pack<To, kCount>*>(to),
+         count / kCount, overwrite);
+}
+
 template <class From, class To>
 void accumulate_elements(const From* from, To* to, int64_t count, bool overwrite, Stream stream) {
   if (count == 0) return;
-  launch(accumulate_kernel<From, To>, blocks_of(count), kThreads, 0, stream, from, to, count,
-         overwrite);
+  constexpr int kWide = 4;
+  if (count % kWide == 0 && reinterpret_cast<uintptr_t>(from) % (kWide * sizeof(From)) == 0 &&
+      reinterpret_cast<uintptr_t>(to) % (kWide * sizeof(To)) == 0) {
+    accumulate_packs<kWide>(from, to, count, overwrite, stream);
+  } else {
+    accumulate_packs<1>(from, to, count, overwrite, stream);
+  }
 }
 
 template <class T>
