@@ -23,4 +23,16 @@ __device__ __forceinline__ Gelu gelu(float x) {
   return {x * cdf, cdf + x * phi};
 }
 
+// The same within 3e-4, for results that bfloat16 holds and kernels that have no time. Phi is
+// (1 + tanh(x (a + b x^2 + c x^4))) / 2 with the constants that fit the slope best, to 9e-5; the
+// rest is the device's tanh.
+__device__ __forceinline__ Gelu rough_gelu(float x) {
+  constexpr float a = 0.797422822f, b = 3.70038414e-2f, c = -3.47531983e-4f;
+  const float square = fminf(x * x, 64.0f);  // beyond, tanh is 1 and the polynomial no longer rises
+  const float t = __tanhf(x * (a + square * (b + square * c)));
+  const float cdf = 0.5f + 0.5f * t;
+  const float half_rise = 0.5f * a + square * (1.5f * b + square * (2.5f * c));
+  return {x * cdf, cdf + x * (half_rise - t * t * half_rise)};
+}
+
 }  // namespace offshoot::cuda

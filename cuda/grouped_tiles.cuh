@@ -1,22 +1,30 @@
-// The output of cuda/grouped_gemm_hopper.cu in tiles, and who computes which.
+// What cuda/grouped_gemm_hopper.cu computes, in which tiles, and who computes which.
 #pragma once
 
 #include "cuda/element_type.h"
+#include "cuda/grouped_gemm.h"
 #include "cuda/launch.cuh"
+#include "cuda/tensor_map.cuh"
 
 namespace offshoot::cuda::grouped {
 
-constexpr int kRows = 128;  // of an output tile: 64 for each of two warpgroups of consumers
-constexpr int kDepth = 64;  // of the sum's dimension, in a pipeline stage
-
-// Output tiles are [kRows, kColumns]. Of out, a tile's rows are those of one expert; of a weight
-// gradient they are rows of the matrix, and the sum runs over the expert's rows.
+// Output tiles are [kRows, kColumns] of a Kind. Of out, a tile's rows are those of one expert; of a
+// weight gradient they are rows of the matrix, and the sum runs over the expert's rows.
 enum class Product { forward, forward_gelu, backward_x, backward_x_gelu, backward_weight };
 
-template <Product kProduct>
-constexpr bool kIsForward = kProduct == Product::forward || kProduct == Product::forward_gelu;
-template <Product kProduct>
-constexpr bool kOverRows = kProduct == Product::backward_weight;
+template <Product kTheProduct, int kTheColumns>
+struct Kind {
+  static constexpr Product kProduct = kTheProduct;
+  static constexpr bool kForward =
+      kProduct == Product::forward || kProduct == Product::forward_gelu;
+  static constexpr bool kOverRows = kProduct == Product::backward_weight;
+
+  static constexpr int kRows = 128;  // of a tile: 64 for each of two warpgroups of consumers
+  static constexpr int kColumns = kTheColumns;
+  static constexpr int kDepth = 64;  // of the sum's dimension, in a pipeline stage
+  static constexpr int kStages = kColumns == 256 ? 4 : 6;
+  static constexpr int kABytes = kRows * kDepth * 2, kBBytes = kColumns * kDepth * 2;
+};
 
 struct Arguments {
   const int64_t* offsets;
@@ -25,9 +33,19 @@ struct Arguments {
   int M, N, K;  // M of a weight gradient; K of the other products
   bool overwrite;
   ConstElements bias;
+  bool wants_slope;
   const bfloat16* slope_beneath;
-  bfloat16 *out, *slope;
-  float* dweight;
+  // Read where they are not overwritten.
+  const bfloat16* out;
+  const float* dweight;
+};
+
+// Of what a product reads, and of what it writes.
+struct InputMaps {
+  CUtensorMap a, b;
+};
+struct OutputMaps {
+  CUtensorMap out, slope;
 };
 
 struct Tile {
@@ -38,14 +56,14 @@ struct Tile {
 };
 
 // Numbers the tiles of all experts through, rows first: neighbours read the same part of b.
-template <Product kProduct, int kColumns>
+template <class K>
 class Tiles {
  public:
   __device__ explicit Tiles(const Arguments& arguments)
       : arguments_(arguments),
         num_experts_(arguments.device_num_experts == nullptr ? arguments.num_experts
                                                              : *arguments.device_num_experts),
-        across_((arguments.N + kColumns - 1) / kColumns) {
+        across_((arguments.N + K::kColumns - 1) / K::kColumns) {
     read_expert();
   }
 
@@ -62,7 +80,7 @@ class Tiles {
     tile.first_row = first_row_;
     tile.m = within % down_;
     tile.n = within / down_;
-    tile.steps = kOverRows<kProduct> ? rows_ / kDepth : (arguments_.K + kDepth - 1) / kDepth;
+    tile.steps = K::kOverRows ? rows_ / K::kDepth : (arguments_.K + K::kDepth - 1) / K::kDepth;
     return true;
   }
 
@@ -71,8 +89,8 @@ class Tiles {
     if (expert_ >= num_experts_) return;
     first_row_ = static_cast<int>(arguments_.offsets[expert_]);
     rows_ = static_cast<int>(arguments_.offsets[expert_ + 1]) - first_row_;
-    if (first_row_ % kRows != 0 || rows_ % kRows != 0) __trap();  // the caller's mistake
-    down_ = ((kOverRows<kProduct> ? arguments_.M : rows_) + kRows - 1) / kRows;
+    if (first_row_ % kWgmmaRows != 0 || rows_ % kWgmmaRows != 0) __trap();  // the caller's mistake
+    down_ = ((K::kOverRows ? arguments_.M : rows_) + K::kRows - 1) / K::kRows;
   }
 
   const Arguments& arguments_;

@@ -78,6 +78,29 @@ __device__ __forceinline__ void copy_box(void* to, const CUtensorMap* map, Mbarr
       : "memory");
 }
 
+// Shows the caller's writes to shared memory to the copy engine.
+__device__ __forceinline__ void fence_writes() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// Starts to copy a box from shared memory, 1024-byte aligned; what lies outside the matrix stays.
+__device__ __forceinline__ void store_box(const void* from, const CUtensorMap* map, int column,
+                                          int row, int matrix) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
+          map),
+      "r"(shared_address(from)), "r"(column), "r"(row), "r"(matrix)
+      : "memory");
+}
+// Closes the group of the caller's stores since the last one.
+__device__ __forceinline__ void commit_stores() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until at most kGroups of the caller's groups still read shared memory.
+template <int kGroups>
+__device__ __forceinline__ void wait_for_stores() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kGroups) : "memory");
+}
+
 // Registers of each thread of the calling warpgroup: fewer, so that another may have more.
 template <int kRegisters>
 __device__ __forceinline__ void shrink_registers() {
@@ -108,8 +131,8 @@ __device__ __forceinline__ void wgmma_wait() {
 
 namespace offshoot::cuda {
 
-// A wgmma's operand, 16 of the sum's dimension k deep, in a box that copy_box brought. Both kinds
-// of box have rows of 64 elements, 128 bytes, and swizzle groups of 8 rows.
+// A wgmma's operand, 16 of the sum's dimension k deep, in a box that copy_box brought. All boxes
+// have rows of 128 bytes and swizzle groups of 8 rows.
 inline constexpr uint32_t kBoxRowBytes = 128;
 inline constexpr uint32_t kBoxGroupBytes = 8 * kBoxRowBytes;
 
@@ -130,6 +153,11 @@ __device__ __forceinline__ uint64_t mn_major(const char* boxes, int first_row, i
                                              int depth) {
   const uint32_t box_bytes = depth * kBoxRowBytes;
   return box_descriptor(boxes + first_row / 64 * box_bytes + first_k * kBoxRowBytes, box_bytes);
+}
+
+// Where a box has the byte of a row that swizzling, by 16 bytes, moves.
+__device__ __forceinline__ uint32_t swizzled(int row, int byte) {
+  return row * kBoxRowBytes + (byte ^ (row % 8) << 4);
 }
 
 }  // namespace offshoot::cuda

@@ -9,11 +9,16 @@
 
 namespace offshoot::cuda {
 
-// `matrices` matrices [rows, columns] one behind the other, read in boxes [box_rows, box_columns]
-// of one of them; what a box has outside is 0. Swizzled by 128 bytes (cuda/hopper.cuh). Throws
-// Error where the engine cannot: base is 16-byte aligned, columns are a multiple of 8, sizes
-// positive, box_columns at most 64, box_rows at most 256.
-CUtensorMap tensor_map(const bfloat16* base, int64_t columns, int64_t rows, int64_t matrices,
-                       int box_columns, int box_rows);
+// `matrices` matrices [rows, columns] of T, float or bfloat16, one behind the other, copied in
+// boxes [box_rows, 128 bytes of columns] of one of them; what a box has outside is read as 0 and
+// not written. Swizzled by 128 bytes (cuda/hopper.cuh). Throws Error where the engine cannot: base
+// is 16-byte aligned, as are all rows, sizes are positive, box_rows at most 256.
+template <class T>
+CUtensorMap tensor_map(const T* base, int64_t columns, int64_t rows, int64_t matrices,
+                       int box_rows);
+
+// Columns of a box.
+template <class T>
+inline constexpr int kBoxColumns = 128 / sizeof(T);
 
 }  // namespace offshoot::cuda

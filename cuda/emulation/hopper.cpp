@@ -11,13 +11,14 @@ namespace offshoot::emulation {
 namespace {
 
 constexpr unsigned kAllLanes = ~0u;
-constexpr int64_t kChunkBytes = 16;  // what swizzling moves as a whole
+constexpr int kChunkBytes = 16;  // what swizzling moves as a whole
+constexpr int kChunksInRow = 8;  // of a box
 
 // What a tensor map says.
 struct Boxes {
-  const char* base;
+  char* base;
   int64_t columns, rows, matrices;
-  int box_columns, box_rows;
+  int element_bytes, box_rows;
 };
 static_assert(sizeof(Boxes) <= sizeof(CUtensorMap));
 
@@ -33,6 +34,12 @@ struct Copy {
   Boxes boxes;
   char* to;
   uint64_t* barrier;
+  int column, row, matrix;
+};
+
+struct Store {
+  Boxes boxes;
+  const char* from;
   int column, row, matrix;
 };
 
@@ -53,10 +60,25 @@ struct Queue {
   }
 };
 
-// Products of one thread that are not done; a group ends where the next one begins.
-struct Products {
-  Queue<WarpgroupProduct, 64> running;
-  Queue<int, 16> group_ends;
+// What one thread started and is not done; a group ends where the next one begins.
+template <class T, int kCapacity>
+struct Groups {
+  Queue<T, kCapacity> running;
+  Queue<int, 16> ends;
+
+  OFFSHOOT_UNSANITIZED void close() { ends.push(running.size); }
+
+  // Calls run(item) for the items of all groups but the last few.
+  template <class F>
+  OFFSHOOT_UNSANITIZED void finish(int most_running, F run) {
+    while (ends.size > most_running) {
+      const int count = ends.items[0];
+      for (int i = 0; i < count; ++i) run(running.items[i]);
+      running.erase(0, count);
+      ends.erase(0, 1);
+      for (int i = 0; i < ends.size; ++i) ends.items[i] -= count;
+    }
+  }
 };
 
 constexpr int kDepth = 16;  // of k in a product
@@ -81,7 +103,8 @@ struct Operands {
 struct Units {
   uint64_t block = 0;
   Queue<Copy, 256> copies;
-  Products products[kMaxThreads];
+  Groups<WarpgroupProduct, 64> products[kMaxThreads];
+  Groups<Store, 8> stores[kMaxThreads];
   uint64_t landings = 0;
   Operands a, b;
 };
@@ -93,8 +116,10 @@ OFFSHOOT_UNSANITIZED Units& units() {
   u.block = block_serial();
   if (u.copies.size != 0) fail("a block before has left copies that nobody waits for");
   u.landings++;
-  for (const Products& products : u.products) {
-    if (products.running.size != 0) fail("a block before has left products that nobody waits for");
+  for (int thread = 0; thread < kMaxThreads; ++thread) {
+    if (u.products[thread].running.size != 0 || u.stores[thread].running.size != 0) {
+      fail("a block before has left products or stores that nobody waits for");
+    }
   }
   return u;
 }
@@ -129,25 +154,39 @@ OFFSHOOT_UNSANITIZED uint32_t swizzled(uint32_t address) {
   return address ^ (address >> 7 & 7) << 4;
 }
 
-OFFSHOOT_UNSANITIZED void land(const Copy& copy) {
-  const Boxes& boxes = copy.boxes;
-  const int64_t box_bytes = int64_t{boxes.box_rows} * boxes.box_columns * 2;
+// Calls f(the chunk's offset in the box, its address in the device's memory or null) for each
+// chunk.
+template <class F>
+OFFSHOOT_UNSANITIZED void each_chunk(const Boxes& boxes, int first_column, int first_row,
+                                     int matrix, F f) {
+  const int chunk_columns = kChunkBytes / boxes.element_bytes;
   uint32_t at = 0;
-  for (int64_t row = copy.row; row < copy.row + boxes.box_rows; ++row) {
-    for (int64_t column = copy.column; column < copy.column + boxes.box_columns;
-         column += kChunkBytes / 2, at += kChunkBytes) {
-      char chunk[kChunkBytes] = {};
-      if (row < boxes.rows && column < boxes.columns && copy.matrix < boxes.matrices) {
-        const int64_t element = (copy.matrix * boxes.rows + row) * boxes.columns + column;
-        std::memcpy(chunk, boxes.base + 2 * element, sizeof(chunk));
-      }
-      std::memcpy(copy.to + swizzled(at), chunk, sizeof(chunk));
+  for (int64_t row = first_row; row < first_row + boxes.box_rows; ++row) {
+    for (int chunk = 0; chunk < kChunksInRow; ++chunk, at += kChunkBytes) {
+      const int64_t column = first_column + chunk * chunk_columns;
+      const int64_t element = (matrix * boxes.rows + row) * boxes.columns + column;
+      const bool inside = row < boxes.rows && column < boxes.columns && matrix < boxes.matrices;
+      f(swizzled(at), inside ? boxes.base + boxes.element_bytes * element : nullptr);
     }
   }
+}
+
+OFFSHOOT_UNSANITIZED void land(const Copy& copy) {
+  each_chunk(copy.boxes, copy.column, copy.row, copy.matrix, [&](uint32_t at, const char* from) {
+    char chunk[kChunkBytes] = {};
+    if (from != nullptr) __builtin_memcpy(chunk, from, kChunkBytes);
+    __builtin_memcpy(copy.to + at, chunk, kChunkBytes);
+  });
   units().landings++;
   Phase phase = load(copy.barrier);
-  phase.missing_bytes -= static_cast<int32_t>(box_bytes);
+  phase.missing_bytes -= copy.boxes.box_rows * kChunksInRow * kChunkBytes;
   store(copy.barrier, phase);
+}
+
+OFFSHOOT_UNSANITIZED void land(const Store& its) {
+  each_chunk(its.boxes, its.column, its.row, its.matrix, [&](uint32_t at, char* to) {
+    if (to != nullptr) __builtin_memcpy(to, its.from + at, kChunkBytes);
+  });
 }
 
 OFFSHOOT_UNSANITIZED void land_all(const uint64_t* barrier) {
@@ -216,9 +255,24 @@ OFFSHOOT_UNSANITIZED void run(const WarpgroupProduct& product, int thread) {
   }
 }
 
-OFFSHOOT_UNSANITIZED Products& own_products() { return units().products[current_thread()]; }
+OFFSHOOT_UNSANITIZED auto& own_products() { return units().products[current_thread()]; }
+OFFSHOOT_UNSANITIZED auto& own_stores() { return units().stores[current_thread()]; }
+
+OFFSHOOT_UNSANITIZED bool happens_at_once() {
+  return order() == Order::forward || (order() == Order::random && (random_number() & 1) != 0);
+}
+
+// What the copy engine takes.
+OFFSHOOT_UNSANITIZED Boxes boxes_at(const CUtensorMap& map, const void* at) {
+  if (shared_offset(at) % 1024 != 0) fail("a box in shared memory is not 1024-byte aligned");
+  Boxes boxes;
+  __builtin_memcpy(&boxes, &map, sizeof(boxes));
+  return boxes;
+}
 
 }  // namespace
+
+void converge(const char* what, Place place) { meet_warp(kAllLanes, 0, what, place); }
 
 OFFSHOOT_UNSANITIZED void start_product(const WarpgroupProduct& product) {
   as_engine();
@@ -228,23 +282,16 @@ OFFSHOOT_UNSANITIZED void start_product(const WarpgroupProduct& product) {
 
 OFFSHOOT_UNSANITIZED void close_group() {
   as_engine();
-  Products& products = own_products();
-  products.group_ends.push(products.running.size);
+  own_products().close();
   as_thread();
 }
 
 OFFSHOOT_UNSANITIZED void wait_for_groups(int most_running, Place place) {
   as_engine();
-  Products& products = own_products();
-  while (products.group_ends.size > most_running) {
-    const int count = products.group_ends.items[0];
-    for (int i = 0; i < count; ++i) run(products.running.items[i], current_thread());
-    products.running.erase(0, count);
-    products.group_ends.erase(0, 1);
-    for (int i = 0; i < products.group_ends.size; ++i) products.group_ends.items[i] -= count;
-  }
+  own_products().finish(most_running,
+                        [](const WarpgroupProduct& product) { run(product, current_thread()); });
   as_thread();
-  meet_warp(kAllLanes, 0, "wgmma_wait", place);  // the warp leaves together
+  converge("wgmma_wait", place);
 }
 
 OFFSHOOT_UNSANITIZED void init_barrier(uint64_t* barrier, int arrivals) {
@@ -276,16 +323,28 @@ OFFSHOOT_UNSANITIZED void wait_at(uint64_t* barrier, int parity, Place place) {
 OFFSHOOT_UNSANITIZED void start_copy(void* to, const CUtensorMap& map, uint64_t* barrier,
                                      int column, int row, int matrix) {
   as_engine();
-  Copy copy{{}, static_cast<char*>(to), barrier, column, row, matrix};
-  std::memcpy(&copy.boxes, &map, sizeof(copy.boxes));
-  if (shared_offset(to) % 1024 != 0) fail("copy_box: the destination is not 1024-byte aligned");
-  const bool at_once =
-      order() == Order::forward || (order() == Order::random && (random_number() & 1) != 0);
-  if (at_once) {
-    land(copy);
-  } else {
-    units().copies.push(copy);
-  }
+  const Copy copy{boxes_at(map, to), static_cast<char*>(to), barrier, column, row, matrix};
+  happens_at_once() ? land(copy) : units().copies.push(copy);
+  as_thread();
+}
+
+OFFSHOOT_UNSANITIZED void start_store(const void* from, const CUtensorMap& map, int column, int row,
+                                      int matrix) {
+  as_engine();
+  const Store its{boxes_at(map, from), static_cast<const char*>(from), column, row, matrix};
+  happens_at_once() ? land(its) : own_stores().running.push(its);
+  as_thread();
+}
+
+OFFSHOOT_UNSANITIZED void close_stores() {
+  as_engine();
+  own_stores().close();
+  as_thread();
+}
+
+OFFSHOOT_UNSANITIZED void wait_for_stores(int most_running) {
+  as_engine();
+  own_stores().finish(most_running, [](const Store& its) { land(its); });
   as_thread();
 }
 
@@ -297,20 +356,24 @@ OFFSHOOT_UNSANITIZED uint32_t shared_offset(const void* at) {
 
 namespace offshoot::cuda {
 
-CUtensorMap tensor_map(const bfloat16* base, int64_t columns, int64_t rows, int64_t matrices,
-                       int box_columns, int box_rows) {
-  if (reinterpret_cast<uintptr_t>(base) % 16 != 0 || base == nullptr || columns % 8 != 0 ||
-      columns < 1 || rows < 1 || matrices < 1 || box_columns < 1 || box_columns > 64 ||
+template <class T>
+CUtensorMap tensor_map(const T* base, int64_t columns, int64_t rows, int64_t matrices,
+                       int box_rows) {
+  if (reinterpret_cast<uintptr_t>(base) % 16 != 0 || base == nullptr ||
+      columns * int64_t{sizeof(T)} % 16 != 0 || columns < 1 || rows < 1 || matrices < 1 ||
       box_rows < 1 || box_rows > 256) {
     throw Error("[cuda emulation] cuTensorMapEncodeTiled: got " + std::to_string(matrices) +
                 " matrices of " + std::to_string(rows) + " x " + std::to_string(columns) +
-                ", expected what cuda/tensor_map.h says");
+                ", expected what cuda/tensor_map.cuh says");
   }
   const emulation::Boxes boxes{
-      reinterpret_cast<const char*>(base), columns, rows, matrices, box_columns, box_rows};
+      reinterpret_cast<char*>(const_cast<T*>(base)), columns, rows, matrices, sizeof(T), box_rows};
   CUtensorMap map{};
   std::memcpy(&map, &boxes, sizeof(boxes));
   return map;
 }
+
+template CUtensorMap tensor_map(const float*, int64_t, int64_t, int64_t, int);
+template CUtensorMap tensor_map(const bfloat16*, int64_t, int64_t, int64_t, int);
 
 }  // namespace offshoot::cuda

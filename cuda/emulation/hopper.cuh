@@ -3,7 +3,8 @@
 //
 // What may happen at any time happens early or late by the order of threads: a copy lands at once
 // (forward), when somebody waits for its barrier (reverse), or either (random), so that a stage
-// filled too early and one read too early both show. A product runs when it is waited for.
+// filled too early and one read too early both show. So does a copy to the device, which is late
+// when somebody waits for it. A product runs when it is waited for.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,9 @@ struct WarpgroupProduct {
   bool mn_major_a, mn_major_b;
 };
 
+// What the ISA calls .sync.aligned: the warp goes on when all its lanes are there.
+void converge(const char* what, Place place);
+
 void start_product(const WarpgroupProduct& product);
 void close_group();
 void wait_for_groups(int most_running, Place place);
@@ -32,6 +36,10 @@ void wait_at(uint64_t* barrier, int parity, Place place);
 
 void start_copy(void* to, const CUtensorMap& map, uint64_t* barrier, int column, int row,
                 int matrix);
+
+void start_store(const void* from, const CUtensorMap& map, int column, int row, int matrix);
+void close_stores();
+void wait_for_stores(int most_running);
 
 // Counted from the start of the block's dynamic shared memory.
 uint32_t shared_offset(const void* at);
@@ -65,12 +73,24 @@ inline void copy_box(void* to, const CUtensorMap* map, Mbarrier* barrier, int co
   emulation::start_copy(to, *map, &barrier->state, column, row, matrix);
 }
 
+inline void fence_writes() {}
+inline void store_box(const void* from, const CUtensorMap* map, int column, int row, int matrix) {
+  emulation::start_store(from, *map, column, row, matrix);
+}
+inline void commit_stores() { emulation::close_stores(); }
+template <int kGroups>
+void wait_for_stores() {
+  emulation::wait_for_stores(kGroups);
+}
+
 template <int kRegisters>
 void shrink_registers() {}
 template <int kRegisters>
 void grow_registers() {}
 
-inline void wgmma_fence() {}
+inline void wgmma_fence(emulation::Place place = emulation::Place::current()) {
+  emulation::converge("wgmma_fence", place);
+}
 template <bool kMnMajorA, bool kMnMajorB, int kRegisters>
 void wgmma(float (&d)[kRegisters], uint64_t a, uint64_t b) {
   emulation::start_product({d, 2 * kRegisters, a, b, kMnMajorA, kMnMajorB});

@@ -33,5 +33,6 @@ struct Canary {
 std::vector<Canary> barrier_canaries();
 std::vector<Canary> race_canaries();
 std::vector<Canary> misuse_canaries();
+std::vector<Canary> copy_canaries();
 
 }  // namespace offshoot::cuda

@@ -123,6 +123,7 @@ std::vector<Canary> all_canaries() {
   std::vector<Canary> all = barrier_canaries();
   for (const Canary& canary : race_canaries()) all.push_back(canary);
   for (const Canary& canary : misuse_canaries()) all.push_back(canary);
+  for (const Canary& canary : copy_canaries()) all.push_back(canary);
   return all;
 }
 
