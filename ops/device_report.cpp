@@ -30,10 +30,8 @@ std::string device_report(Device device) {
     const cuda::AttentionStats attention = cuda::attention_stats();
     const cuda::GroupedStats grouped = cuda::grouped_stats();
     text += fmt::format("device  {}\n", describe(device));
-    text += fmt::format(
-        "        activations took {:.1f} MiB at most, parameters and optimizer "
-        "states {:.1f} MiB\n",
-        mebibytes(memory.pooled_bytes_peak), mebibytes(memory.growable_bytes));
+    text += fmt::format("        memory: {:.1f} MiB pooled at most, {:.1f} MiB that grows\n",
+                        mebibytes(memory.pooled_bytes_peak), mebibytes(memory.growable_bytes));
     text += fmt::format("        the host waited {} times\n", device_waits());
     text += fmt::format("        attention: {}\n",
                         calls_text(attention.cudnn, "cuDNN", attention.own, "own kernels"));
