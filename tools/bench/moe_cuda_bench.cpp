@@ -22,8 +22,18 @@ constexpr int64_t kTokens = 16384, kFeatures = 1024, kHidden = 4096, kTopK = 3;
 // Of the square product that stands for the device's bf16 rate.
 constexpr int64_t kSquare = 8192;
 
+// Normal numbers, the same few millions again and again: drawing is the host's work.
 Tensor drawn(const Shape& shape, uint64_t stream, double deviation, Device device) {
-  return normal(shape, DType::f32, Random(1, stream), 0, deviation).to(device);
+  constexpr int64_t kPeriod = int64_t{1} << 22;
+  Tensor out(shape, DType::f32);
+  const int64_t drawn_numbers = std::min(out.size(), kPeriod);
+  const Tensor numbers = normal({drawn_numbers}, DType::f32, Random(1, stream), 0, deviation);
+  const float* const from = numbers.data<float>();
+  float* const to = out.data<float>();
+  for (int64_t i = 0; i < out.size(); i += drawn_numbers) {
+    std::copy_n(from, std::min(drawn_numbers, out.size() - i), to + i);
+  }
+  return out.to(device);
 }
 
 Tensor as_bf16(const Tensor& tensor) {
@@ -64,6 +74,14 @@ class Layer {
     return combine_tokens(tape, out, routing_);
   }
 
+  // Seconds that rounding the weights takes, which is part of forward.
+  double round_weights(Device device) const {
+    return device_seconds(device, [&] {
+      as_bf16(fc1_weight_);
+      as_bf16(fc2_weight_);
+    });
+  }
+
   // Seconds of forward, and of backward.
   std::pair<double, double> run(Device device) const {
     Tape tape;
@@ -98,11 +116,12 @@ double product_rate(Device device, int64_t rounds) {
 Json measured(int64_t experts, int64_t row_alignment, double rate, int64_t rounds, Device device) {
   const Layer layer(experts, row_alignment, device);
   layer.run(device);
-  std::vector<double> forward, backward;
+  std::vector<double> forward, backward, rounding;
   for (int64_t i = 0; i < rounds; ++i) {
     const auto [there, back] = layer.run(device);
     forward.push_back(there);
     backward.push_back(back);
+    rounding.push_back(layer.round_weights(device));
   }
   const double tflop = 2e-12 * static_cast<double>(kTokens * kTopK * kFeatures * kHidden);
   const double f = median(forward), b = median(backward);
@@ -110,6 +129,7 @@ Json measured(int64_t experts, int64_t row_alignment, double rate, int64_t round
                        {"kernel", row_alignment == 1 ? "cuBLASLt loop" : "wgmma"},
                        {"forward_ms", 1e3 * f},
                        {"backward_ms", 1e3 * b},
+                       {"rounding_ms", 1e3 * median(rounding)},
                        {"forward_tflops", 2 * tflop / f},
                        {"backward_tflops", 4 * tflop / b},
                        {"percent", 100 * 6 * tflop / (f + b) / rate}});
@@ -126,6 +146,7 @@ BenchTable bench_moe_cuda(const BenchOptions& options) {
                     {"kernel", "kernel", 14},
                     {"forward_ms", "forward ms", 11, 2},
                     {"backward_ms", "backward", 9, 2},
+                    {"rounding_ms", "rounding", 9, 2},
                     {"forward_tflops", "TFLOP/s", 8, 0},
                     {"backward_tflops", "backward", 9, 0},
                     {"percent", "percent", 8, 1}});
@@ -140,6 +161,7 @@ BenchTable bench_moe_cuda(const BenchOptions& options) {
   }
   table.note(fmt::format("on {}; a bf16 product of {}^3 ran at {:.0f} TFLOP/s", describe(device),
                          kSquare, rate));
+  table.note("rounding: of the weights to bf16, a part of forward");
   table.note("percent: of the rate of the bf16 product, forward and backward together");
   return table;
 }
