@@ -17,6 +17,12 @@ namespace {
 using testing::checkpoint_bytes;
 using testing::differences;
 
+// offshoot-hmm of the same build, wherever that has been put.
+std::string program() {
+  const auto self = std::filesystem::read_symlink("/proc/self/exe");
+  return self.parent_path() / "../../bin/offshoot-hmm";
+}
+
 struct Outcome {
   int status;
   std::string out;
@@ -27,7 +33,7 @@ class HmmProgramTest : public FileTest {
  protected:
   // offshoot-hmm with these arguments, in the test's folder.
   Outcome call(const std::string& arguments) const {
-    const int status = shell(fmt::format("{} {} > out.txt 2> error.txt", OFFSHOOT_HMM, arguments));
+    const int status = shell(fmt::format("{} {} > out.txt 2> error.txt", program(), arguments));
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status, bytes_of(path("out.txt")),
             bytes_of(path("error.txt"))};
   }
@@ -94,7 +100,7 @@ TEST_F(HmmProgramTest, ASignalSavesAndSaysHowToResume) {
                         "done\n"
                         "kill -TERM $!\n"
                         "wait $!\n",
-                        OFFSHOOT_HMM, quick_flags()));
+                        program(), quick_flags()));
   // Results of an earlier run, which must not pass for this one's.
   std::filesystem::create_directory(path("cut"));
   put_bytes(path("cut/result.json"), "{}");
@@ -223,7 +229,7 @@ TEST_F(HmmProgramTest, AFullDiskIsOneLine) {
       "mkdir -p disk && mount -t tmpfs -o size=256k tmpfs disk 2> /dev/null || exit 77; "
       "{} {} --d-model 64 --out disk/run > out.txt 2> error.txt; echo $? > status.txt; "
       "find disk -type f > left.txt",
-      OFFSHOOT_HMM, quick_flags());
+      program(), quick_flags());
   put_bytes(path("inside.sh"), inside);
   const int status = shell("unshare -m sh inside.sh 2> /dev/null");
   if (status != 0) GTEST_SKIP() << "no mounts here; the engine's tests inject the error";
