@@ -51,16 +51,29 @@ function(offshoot_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
-# offshoot_test(engine SOURCES ... LINK ... [SERIAL ...] [CUDA]): one test binary a folder, named
-# engine_tests; each GoogleTest case is the ctest engine.<Suite>.<Case>.
+# offshoot_test_program(engine_tests SOURCES ... LINK ... [OPTIMISED x_test.cpp]): files of tests are
+# compiled without optimisation, which takes far less time: what they test lies in libraries.
+# OPTIMISED: those that instantiate kernels, or test the compiler.
+function(offshoot_test_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;OPTIMISED" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE
+    offshoot_flags offshoot_test_support ${ARG_LINK} GTest::gtest_main)
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
+  target_precompile_headers(${name} REUSE_FROM offshoot_test_headers)
+  set_source_files_properties(${ARG_OPTIMISED} PROPERTIES
+    COMPILE_OPTIONS $<$<CONFIG:Release>:-O3> SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
+
+# offshoot_test(engine SOURCES ... LINK ... [OPTIMISED ...] [SERIAL ...] [CUDA]): one test binary a
+# folder, named engine_tests; each GoogleTest case is the ctest engine.<Suite>.<Case>.
 # SERIAL "Speed.*" "Memory.*": cases that measure, so that ctest runs nothing beside them.
 # CUDA: there are suites called *Cuda for a device; see offshoot_cuda_tests.
 function(offshoot_test name)
-  cmake_parse_arguments(ARG "CUDA" "" "SOURCES;LINK;SERIAL" ${ARGN})
-  add_executable(${name}_tests ${ARG_SOURCES})
-  target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
-  target_link_libraries(${name}_tests PRIVATE
-    offshoot_flags offshoot_test_support ${ARG_LINK} GTest::gtest_main)
+  cmake_parse_arguments(ARG "CUDA" "" "SOURCES;LINK;OPTIMISED;SERIAL" ${ARGN})
+  offshoot_test_program(${name}_tests
+    SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} OPTIMISED ${ARG_OPTIMISED})
   if(ARG_CUDA)
     offshoot_cuda_tests(${name} ${name}_tests "*Cuda.*:*Cuda/*")
   endif()
