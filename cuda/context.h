@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "cuda/stream.h"
@@ -44,7 +45,7 @@ Stream use(int device);
 void synchronize(int device);
 
 struct Stats {
-  // How often the host waited for a device. Never in a training step.
+  // How often the host waited for a device.
   int64_t synchronizations;
 };
 Stats stats();
@@ -75,6 +76,8 @@ namespace detail {
 void count_synchronization() noexcept;
 // Does the calling thread capture a graph? Set by Graph.
 bool& capturing();
+// While it does: memory that the graph will write to, kept until the graph dies.
+void keep_for_graph(std::shared_ptr<void> memory);
 // Throws Error if so: `what` cannot be part of one.
 void refuse_capture(const char* what);
 }  // namespace detail

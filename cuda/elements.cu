@@ -92,6 +92,11 @@ void copy(const void* from, void* to, int64_t bytes, Stream stream) {
   }
 }
 
+void load_copy() {
+  load_kernel(reinterpret_cast<const void*>(copy_kernel<uint64_t>));
+  load_kernel(reinterpret_cast<const void*>(copy_kernel<uint8_t>));
+}
+
 template <int kCount, class From, class To>
 void accumulate_packs(const From* from, To* to, int64_t count, bool overwrite, Stream stream) {
   launch(accumulate_kernel<From, To, kCount>, blocks_of(count / kCount), kThreads, 0, stream,

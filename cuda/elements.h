@@ -14,6 +14,9 @@ void fill_zero(void* to, int64_t bytes, Stream stream);
 // Ranges that do not overlap.
 void copy(const void* from, void* to, int64_t bytes, Stream stream);
 
+// Brings the code of copy() to the current device now: its launches then need no memory.
+void load_copy();
+
 // to[i] (+)= from[i], rounded to To.
 template <class From, class To>
 void accumulate_elements(const From* from, To* to, int64_t count, bool overwrite, Stream stream);

@@ -30,10 +30,11 @@ __device__ __forceinline__ double sum_squares(const T* values, int64_t count) {
   return block_sum(sum);
 }
 
-// blocks[e, blockIdx.x], in rows of `stride`, for the expert e = blockIdx.y.
+// blocks[e, block], in rows of `stride`, for block e * count + block of the grid.
 __global__ void __launch_bounds__(kThreads)
-    expert_squares_kernel(ExpertArrays all, int64_t stride, double* blocks) {
-  const int64_t block = blockIdx.x, e = blockIdx.y;
+    expert_squares_kernel(ExpertArrays all, int64_t count_of_expert, int64_t stride,
+                          double* blocks) {
+  const int64_t block = blockIdx.x % count_of_expert, e = blockIdx.x / count_of_expert;
   int k = 0;
   while (block >= all.first_block[k + 1]) ++k;
   const ExpertArray& array = all.arrays[k];
@@ -47,12 +48,14 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) blocks[e * stride + block] = sum;
 }
 
-// blocks[e, k, blockIdx.x], in rows of gridDim.x, for the expert e = blockIdx.y; k as in
+// blocks[e, k, block], in rows of `count`, for block e * count + block of the grid; k as in
 // expert_products().
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    expert_products_kernel(const T* a, const T* b, int64_t size, double* blocks) {
-  const int64_t first = blockIdx.x * kBlock, begin = blockIdx.y * size + first;
+    expert_products_kernel(const T* a, const T* b, int64_t size, int64_t count_of_expert,
+                           double* blocks) {
+  const int64_t block = blockIdx.x % count_of_expert, e = blockIdx.x / count_of_expert;
+  const int64_t first = block * kBlock, begin = e * size + first;
   const int64_t count = size - first < kBlock ? size - first : kBlock;
   double aa = 0, bb = 0, ab = 0;
 #pragma unroll 4
@@ -66,10 +69,10 @@ __global__ void __launch_bounds__(kThreads)
   bb = block_sum(bb);
   ab = block_sum(ab);
   if (threadIdx.x > 0) return;
-  double* const to = blocks + 3 * int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
+  double* const to = blocks + 3 * e * count_of_expert + block;
   to[0] = aa;
-  to[gridDim.x] = bb;
-  to[2 * int64_t{gridDim.x}] = ab;
+  to[count_of_expert] = bb;
+  to[2 * count_of_expert] = ab;
 }
 
 // sums[row] of x [rows, columns]
@@ -139,8 +142,8 @@ void expert_squares(std::span<const ExpertArray> arrays, int64_t E, double* bloc
       const int64_t own = k < some.size() ? blocks_of(some[k].size) : 0;
       all.first_block[k + 1] = all.first_block[k] + own;
     }
-    launch(expert_squares_kernel, dim3(static_cast<unsigned>(count), static_cast<unsigned>(E)),
-           kThreads, 0, stream, all, stride, to);
+    launch(expert_squares_kernel, static_cast<unsigned>(count * E), kThreads, 0, stream, all, count,
+           stride, to);
     to += count;
   }
   sum_rows(blocks, E, stride, squares, stream);
@@ -152,8 +155,9 @@ template <class T>
 void expert_products(const T* a, const T* b, int64_t E, int64_t size, double* blocks,
                      double* products, Stream stream) {
   if (E > 0 && size > 0) {
-    launch(expert_products_kernel<T>, dim3(blocks_for(size, kBlock), static_cast<unsigned>(E)),
-           kThreads, 0, stream, a, b, size, blocks);
+    const int64_t count = blocks_of(size);
+    launch(expert_products_kernel<T>, static_cast<unsigned>(count * E), kThreads, 0, stream, a, b,
+           size, count, blocks);
   }
   sum_rows(blocks, 3 * E, blocks_of(size), products, stream);
 }
@@ -163,6 +167,11 @@ void project_rows(const T* g, const T* w, int64_t vectors, int64_t size, T* out,
   with_team(vectors, size, [&]<class Team>(Team, unsigned grid, unsigned block) {
     launch(project_rows_kernel<Team, T>, grid, block, 0, stream, g, w, vectors, size, out);
   });
+}
+
+void load_project_rows() {
+  load_kernel(reinterpret_cast<const void*>(project_rows_kernel<WarpTeam, float>));
+  load_kernel(reinterpret_cast<const void*>(project_rows_kernel<BlockTeam, float>));
 }
 
 #define OFFSHOOT_EXPERT_STATS(T)                                                                 \

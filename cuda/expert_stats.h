@@ -35,4 +35,7 @@ void expert_products(const T* a, const T* b, int64_t E, int64_t size, double* bl
 template <class T>
 void project_rows(const T* g, const T* w, int64_t vectors, int64_t size, T* out, Stream stream);
 
+// Brings its code for float to the current device now: its launches then need no memory.
+void load_project_rows();
+
 }  // namespace offshoot::cuda

@@ -1,6 +1,7 @@
 #include "cuda/graph.h"
 
 #include <utility>
+#include <vector>
 
 #include "cuda/check.h"
 #include "cuda/context.h"
@@ -8,15 +9,20 @@
 namespace offshoot::cuda {
 namespace {
 
+// Of the graph that the calling thread captures.
+thread_local std::vector<std::shared_ptr<void>>* kept = nullptr;
+
 // The stream captures from construction to end(), at the latest to destruction.
 class Capture {
  public:
-  explicit Capture(Stream stream) : stream_(stream) {
+  Capture(Stream stream, std::vector<std::shared_ptr<void>>& memory) : stream_(stream) {
     // Other threads may meanwhile make calls that would spoil a capture in a stricter mode.
     OFFSHOOT_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
     detail::capturing() = true;
+    kept = &memory;
   }
   ~Capture() {
+    kept = nullptr;
     if (detail::capturing()) {
       detail::capturing() = false;
       cudaStreamEndCapture(stream_, &graph_);
@@ -55,13 +61,14 @@ struct Graph::Executable {
   int device;
   Stream stream = nullptr;
   cudaGraphExec_t handle = nullptr;
+  std::vector<std::shared_ptr<void>> memory;  // that it writes to
 };
 
 Graph Graph::capture(int device, const std::function<void()>& work) {
   detail::refuse_capture("Graph::capture");
   auto executable = std::make_unique<Executable>(device);
   executable->stream = use(device);
-  Capture capture(executable->stream);
+  Capture capture(executable->stream, executable->memory);
   work();
   OFFSHOOT_CUDA_CHECK(cudaGraphInstantiate(&executable->handle, capture.end(), 0));
   return Graph(std::move(executable));
@@ -71,6 +78,8 @@ void Graph::replay() {
   detail::refuse_capture("Graph::replay");
   OFFSHOOT_CUDA_CHECK(cudaGraphLaunch(executable_->handle, use(executable_->device)));
 }
+
+void detail::keep_for_graph(std::shared_ptr<void> memory) { kept->push_back(std::move(memory)); }
 
 Graph::Graph(std::unique_ptr<Executable> executable) : executable_(std::move(executable)) {}
 Graph::~Graph() = default;

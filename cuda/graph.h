@@ -7,7 +7,8 @@
 namespace offshoot::cuda {
 
 // Launches keep their arguments: addresses, and sizes of the host. So what changes between replays
-// must be read from device memory. AddressSpaces may grow meanwhile.
+// must be read from device memory. AddressSpaces may grow meanwhile. Tensors made while capturing
+// keep their memory until the graph dies; those made before must outlive it.
 class Graph {
  public:
   // Records what `work` gives to the device's stream; nothing runs yet, and other threads leave the

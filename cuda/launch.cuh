@@ -27,6 +27,14 @@ namespace offshoot::cuda {
 // Above this a kernel must ask for its shared memory.
 inline constexpr size_t kUsualSharedBytes = 48 * 1024;
 
+// A kernel's code comes to the device when it is first launched, which may fail for lack of memory.
+// This brings it now. Throws Error naming it.
+inline void load_kernel(const void* kernel) {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) fail_launch(error, kernel);
+}
+
 // Throws Error naming the kernel when it cannot be launched. Arguments are copied.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,

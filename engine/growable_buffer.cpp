@@ -44,15 +44,19 @@ void GrowableBuffer::commit(int64_t bytes) {
     fail(name_, "growth beyond the reserve: got {} bytes, expected at most {}", bytes,
          reserved_bytes());
   }
-  const std::string cause = injected_failure() ? strerror(ENOMEM) : space_->commit(bytes);
+  std::string cause = injected_failure() ? strerror(ENOMEM) : space_->commit(bytes);
+  if (!cause.empty()) {
+    release_pooled_storage(device());  // what activations leave idle
+    cause = injected_failure() ? cause : space_->commit(bytes);
+  }
   if (!cause.empty()) {
     fail(name_, "cannot commit {} more bytes: {}", space_->granules(bytes) - before, cause);
   }
   const int64_t added = committed_bytes() - before;
+  detail::count_growable_commit(added, device());
   if constexpr (kHasCuda) {
     if (device().is_cuda()) cuda::fill_bytes(data() + before, 0, added, device().index);
   }
-  detail::count_growable_commit(added, device());
 }
 
 void GrowableBuffer::release_beyond(int64_t bytes) noexcept {

@@ -86,6 +86,9 @@ RowTensor::RowTensor(std::string name, const Shape& shape, DType dtype, int64_t 
          row_bytes_);
   }
   buffer_ = std::make_shared<GrowableBuffer>(name_, reserve_bytes, device);
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) cuda::load_copy();  // can fail, before commit() needs it
+  }
   buffer_->commit(shape[0] * row_bytes_);
   buffer_->expose(shape[0] * row_bytes_);
   tensor_ = Tensor(buffer_, 0, shape, dtype);
@@ -95,6 +98,9 @@ void RowTensor::prepare(const RowChange& change) {
   const Shape shape = tensor_.shape().with(0, change.rows_after);
   const int64_t bytes = change.rows_after * row_bytes_;
   const Device device = buffer_->device();
+  if constexpr (kHasCuda) {
+    if (device.is_cuda()) cuda::detail::refuse_capture("growth");
+  }
   try {
     if (bytes > buffer_->reserved_bytes()) {
       next_buffer_ = std::make_shared<GrowableBuffer>(
@@ -153,7 +159,11 @@ GradientRows::GradientRows(const RowTensor& value, GradientSplit split)
                 value.reserve_rows(), NewRow::copy, value.tensor().device()),
       value_(value) {
   set_split(split);
-  num_threads();  // starts the threads, which can fail, before commit() needs them
+  // What can fail, before commit() needs it.
+  num_threads();  // starts the threads
+  if constexpr (kHasCuda) {
+    if (tensor().device().is_cuda()) cuda::load_project_rows();
+  }
 }
 
 void GradientRows::set_split(GradientSplit split) {

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "cuda/memory.h"
 #include "engine/error.h"
 
 namespace offshoot {
@@ -88,9 +89,13 @@ void State::tensor(std::string_view name, const Tensor& tensor, const GrowthGrou
     if (stage(path, type, &shape) != (shape.size() > 0)) store_->in->expect(path, {type, shape});
   } else if (const std::vector<std::byte>* from = staged(path)) {
     OFFSHOOT_CHECK(from->size() == bytes, "{}: {} bytes for {}", path, from->size(), bytes);
-    const Tensor host = tensor.device().is_cuda() ? Tensor(tensor.shape(), tensor.dtype()) : tensor;
-    std::memcpy(host.raw(), from->data(), bytes);
-    if (tensor.device().is_cuda()) copy_elements(host, tensor);
+    // Nothing here may need memory: it is too late to fail.
+    if constexpr (kHasCuda) {
+      if (const Device device = tensor.device(); device.is_cuda()) {
+        return cuda::copy_to_device(tensor.address(), from->data(), tensor.bytes(), device.index);
+      }
+    }
+    std::memcpy(tensor.raw(), from->data(), bytes);
   }
 }
 

@@ -34,8 +34,8 @@ constexpr int64_t kSmallestBlock = 256;
 // From here on all classes are multiples of 256 bytes, to which CUDA's libraries want theirs
 // aligned.
 constexpr int64_t kSmallestCudaBlock = 1024;
-// What is asked of the system at once: at least this much, and as much again as is held. It is
-// address space; pages come when they are touched.
+// What is asked of the system at once: at least this much, and as much again as is held, which on
+// the CPU is address space whose pages come when they are touched, or a quarter of it on CUDA.
 constexpr int64_t kSmallestRequest = 64 << 20;
 // Memory never touched is used only until this many times the peak has been touched.
 constexpr int64_t kTouchedPart = 2;
@@ -99,6 +99,7 @@ class Pool {
     }
     static std::mutex& mutex = *new std::mutex;
     static auto& pools = *new std::array<Pool*, kMaxCudaDevices>{};
+    if constexpr (kHasCuda) cuda::properties(device.index);  // throws where there is none
     const std::lock_guard lock(mutex);
     OFFSHOOT_CHECK(device.index < kMaxCudaDevices, "device {}", device.index);
     Pool*& pool = pools[static_cast<size_t>(device.index)];
@@ -300,7 +301,11 @@ class PooledStorage final : public Storage {
 
 std::shared_ptr<Storage> pooled_storage(int64_t bytes, Device device) {
   if (bytes < 0) fail("storage", "got {} bytes, expected at least 0", bytes);
-  return std::make_shared<PooledStorage>(bytes, device);
+  auto storage = std::make_shared<PooledStorage>(bytes, device);
+  if constexpr (kHasCuda) {
+    if (device.is_cuda() && cuda::detail::capturing()) cuda::detail::keep_for_graph(storage);
+  }
+  return storage;
 }
 
 StorageStats storage_stats(Device device) {

@@ -44,7 +44,7 @@ std::shared_ptr<Storage> pooled_storage(int64_t bytes, Device device = {});
 
 struct StorageStats {
   int64_t system_requests;  // since the program began: pooled blocks and growable commits
-  int64_t pooled_bytes;     // address space taken by the cache; pages come when touched
+  int64_t pooled_bytes;     // taken by the cache: memory, on the CPU once it is touched
   int64_t pooled_bytes_in_use;
   int64_t pooled_bytes_peak;  // the most that was in use at once
   int64_t growable_bytes;     // committed

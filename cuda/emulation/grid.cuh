@@ -41,6 +41,8 @@ struct Call {
 
 namespace offshoot::cuda {
 
+inline void load_kernel(const void*) {}
+
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream,
             Arguments&&... arguments) {
