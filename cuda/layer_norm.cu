@@ -61,9 +61,9 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     layer_norm_sum_rows_kernel(const T* x, const float* mean, const float* rstd, const T* dout,
                                int64_t N, int64_t D, float* sums) {
-  const int64_t d = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t d = int64_t{blockIdx.y} * kThreads + threadIdx.x;
   if (d >= D) return;
-  const int64_t first = int64_t{blockIdx.y} * kBlockRows;
+  const int64_t first = int64_t{blockIdx.x} * kBlockRows;
   const int64_t last = first + kBlockRows < N ? first + kBlockRows : N;
   float weight_sum = 0.0f, bias_sum = 0.0f;
   for (int64_t n = first; n < last; ++n) {
@@ -71,8 +71,8 @@ __global__ void __launch_bounds__(kThreads)
     weight_sum += g * (load(x + n * D + d) - mean[n]) * rstd[n];
     bias_sum += g;
   }
-  sums[(2 * int64_t{blockIdx.y}) * D + d] = weight_sum;
-  sums[(2 * int64_t{blockIdx.y} + 1) * D + d] = bias_sum;
+  sums[(2 * int64_t{blockIdx.x}) * D + d] = weight_sum;
+  sums[(2 * int64_t{blockIdx.x} + 1) * D + d] = bias_sum;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -119,7 +119,7 @@ void layer_norm_backward_parameters(const T* x, const float* mean, const float* 
                                     Stream stream) {
   const unsigned columns = blocks_for(D, kThreads);
   if (N > 0) {
-    launch(layer_norm_sum_rows_kernel<T>, dim3(columns, static_cast<unsigned>(row_blocks(N))),
+    launch(layer_norm_sum_rows_kernel<T>, dim3(static_cast<unsigned>(row_blocks(N)), columns),
            kThreads, 0, stream, x, mean, rstd, dout, N, D, sums);
   }
   launch(layer_norm_sum_blocks_kernel, columns, kThreads, 0, stream, sums, row_blocks(N), D,
