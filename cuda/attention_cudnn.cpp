@@ -115,6 +115,13 @@ void add_backward(const Problem& p, fe::graph::Graph& graph, const std::array<Te
   set_output(p, dv, kDv, p.Tk, p.dv);
 }
 
+// Rather than an answer that there is no plan.
+bool is_failure(const fe::error_t& status) {
+  using enum fe::error_code_t;
+  return status.code == CUDA_API_FAILED || status.code == INVALID_CUDA_DEVICE ||
+         status.code == HANDLE_ERROR || status.code == NVRTC_COMPILATION_FAILED;
+}
+
 Plan make_plan(const Problem& p, cudnnHandle_t handle) {
   detail::refuse_capture("the plan of an attention");
   auto graph = std::make_shared<fe::graph::Graph>();
@@ -126,8 +133,11 @@ Plan make_plan(const Problem& p, cudnnHandle_t handle) {
                                   graph->tensor(attributes(p, kV, p.Tk, p.v))};
   p.backward ? add_backward(p, *graph, qkv) : add_forward(p, *graph, qkv);
   int64_t bytes = 0;
-  if (graph->build(handle, {fe::HeurMode_t::A}).is_bad()) return {};
-  if (graph->get_workspace_size(bytes).is_bad()) return {};
+  for (const fe::error_t status :
+       {graph->build(handle, {fe::HeurMode_t::A}), graph->get_workspace_size(bytes)}) {
+    if (is_failure(status)) fail("plan of an attention", status.get_message());
+    if (status.is_bad()) return {};
+  }
   return {graph, bytes};
 }
 
