@@ -142,6 +142,29 @@ TEST_F(HmmRunCuda, AStepNeitherWaitsNorAllocates) {
   }
 }
 
+// The loss is finite, but its gradient is not: a weight beyond float is on an auxiliary loss.
+TEST_F(HmmRunCuda, AnInfiniteGradientIsAnErrorWhereItIsClipped) {
+  OFFSHOOT_NEEDS_CUDA();
+  const std::vector<std::string> flags{"--method", "topk", "--clip", "1", "--balance-loss", "1e39"};
+  for (const HmmConfig& config : {quick_config(flags), on_cuda(flags)}) {
+    QuickRun run(config);
+    const std::string error = error_of([&] { run.train(3); });
+    EXPECT_TRUE(contains(error, "gradient norm: got") || contains(error, "got gradient norm"))
+        << error;
+    EXPECT_EQ(run.trainer.steps_done(), 0);
+  }
+}
+
+TEST_F(HmmRunCuda, AnswersPromptsAsOnTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  QuickRun there(on_cuda({})), here(quick_config({}));
+  save_run(path("a.h5"), here.state(), Json::object(), {});
+  load_run(CheckpointReader(path("a.h5")), there.state());
+  const std::vector<uint8_t> tokens{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2};
+  EXPECT_EQ(prompt_predictor(there.trainer.model())(tokens, 3, 4),
+            prompt_predictor(here.trainer.model())(tokens, 3, 4));
+}
+
 TEST_F(HmmRunCuda, ANaNLossChangesNothing) {
   OFFSHOOT_NEEDS_CUDA();
   QuickRun run(on_cuda({"--method", "dense"}));

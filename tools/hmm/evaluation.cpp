@@ -135,7 +135,7 @@ PromptPredictor prompt_predictor(GincTransformer& model) {
       Tape tape = Tape::none();
       Context context{tape};
       const Tensor last = slice(tape, model.forward(context, batch), 1, length - 1, 1);
-      const Tensor best = argmax(last, -1);
+      const Tensor best = argmax(last, -1).to(Device{});
       std::ranges::copy(best.elements<int64_t>(), std::back_inserter(predicted));
     }
     return predicted;

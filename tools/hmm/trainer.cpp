@@ -148,16 +148,18 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
   RoutingSink sink(tape, options_);
   Context context{tape, true, {options_.seed, step, 0}, {}, &sink};
   const Tensor task = cross_entropy(tape, model_.forward(context, inputs), targets);
-  // A CUDA device is asked when it has all of the step's work, unless somebody must know earlier.
-  const bool known_now = !options_.device.is_cuda() || monitored;
+  // A CUDA device is asked when it has all of the step's work, or its backward pass where growth is
+  // to be decided.
+  const bool on_device = options_.device.is_cuda();
   task.begin_host_copy();
-  if (known_now) result.loss = finite_loss(task);
+  if (!on_device) result.loss = finite_loss(task);
   Tensor total = task;
   if (sink.auxiliary().defined()) {
     sink.auxiliary().begin_host_copy();
     total = add(tape, task, sink.auxiliary());
   }
   tape.backward(total);
+  if (on_device && monitored) result.loss = finite_loss(task);
 
   Tensor redundancy;
   if (controller_) {
@@ -174,10 +176,16 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
     redundancy.begin_host_copy();
   }
   Tensor guard = task;  // where it is not finite nothing changes
-  if (options_.clip > 0) guard = clip_gradients(parameters(model_), options_.clip, task);
+  if (options_.clip > 0) {
+    guard = clip_gradients(parameters(model_), options_.clip, task);
+    guard.begin_host_copy();
+  }
   optimizer_->step(rate, guard);
 
-  if (!known_now) result.loss = finite_loss(task);
+  if (on_device) {
+    result.loss = finite_loss(task);
+    if (options_.clip > 0) check_norm(guard.host_copy().item());
+  }
   ++steps_done_;
   for (const Tensor& loss : {sink.auxiliary(), redundancy}) {
     if (loss.defined()) result.auxiliary_loss += loss.host_copy().item();
@@ -193,6 +201,12 @@ double Trainer::finite_loss(const Tensor& task) const {
     fail("train", "step {}: got loss {}, expected a finite number", steps_done_, loss);
   }
   return loss;
+}
+
+void Trainer::check_norm(double norm) const {
+  if (!std::isfinite(norm)) {
+    fail("train", "step {}: got gradient norm {}, expected a finite number", steps_done_, norm);
+  }
 }
 
 double Trainer::probe(const Tensor& inputs, const Tensor& targets,

@@ -60,7 +60,8 @@ class Trainer {
   void seek(int64_t steps_done);
 
   // One optimizer step on tokens i32 [B, T + 1] on the CPU: the first T are inputs, the last T
-  // targets. Throws Error when the loss is not finite; then no parameter has changed in this step.
+  // targets. Throws Error when the loss, or with clipping the gradient norm, is not finite;
+  // then no parameter has changed in this step.
   // On CUDA the host waits for nothing but the step's numbers at its end, and in the expansion
   // phase for what it watches.
   StepResult step(const Tensor& tokens) { return step(tokens, options_.schedule.at(steps_done_)); }
@@ -70,6 +71,7 @@ class Trainer {
  private:
   class RoutingSink;
   double finite_loss(const Tensor& task) const;
+  void check_norm(double norm) const;
   double probe(const Tensor& inputs, const Tensor& targets,
                const std::map<std::string, std::vector<RowOffset>>& offsets, bool fresh_dropout);
 
