@@ -44,7 +44,10 @@ Device parse_device(std::string_view text) {
   if constexpr (kHasCuda) {
     const int count = cuda::device_count();
     if (count == 0) fail("device", "got {}, expected cpu: {}", text, cuda::why_no_device());
-    if (index >= count) fail("device", "got {}, expected cuda:0 to cuda:{}", text, count - 1);
+    if (index >= count) {
+      fail("device", "got {}, expected cuda:0{}", text,
+           count == 1 ? "" : fmt::format(" to cuda:{}", count - 1));
+    }
     cuda::properties(index);  // throws where the device is too old
   } else {
     fail("device", "got {}, expected cpu: this build has no CUDA backend", text);

@@ -227,10 +227,15 @@ void HmmOptions::check_device() const {
   try {
     cuda = parse_device(c.device).is_cuda();
   } catch (const Error& error) {
-    options_.refuse("--device", error.what());
+    const std::string_view text = error.what();
+    options_.refuse("--device", text.substr(std::string_view("[device] ").size()));
   }
   if (c.precision == "bf16" && !cuda) {
-    options_.refuse("--precision", "got bf16, expected f32 or f64 on the CPU; see --device");
+    options_.refuse(
+        "--precision",
+        fmt::format(
+            "got bf16{}, which wants --device cuda, expected f32 or f64 on the CPU",
+            options_.given("--precision") || !c.resume ? "" : fmt::format(" from {}", *c.resume)));
   }
   if (c.precision == "f64" && cuda) {
     options_.refuse("--precision", fmt::format("got f64, expected f32 or bf16 on {}", c.device));

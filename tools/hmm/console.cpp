@@ -127,7 +127,8 @@ std::string result_table(const RunResult& result, const Terminal& terminal) {
   text += terminal.dim(
       "  The paper's losses are of another corpus; its best fixed K is about 15,\n"
       "  at a loss of about 2.2. No model is below the exact floor in expectation.\n");
-  text += fmt::format("  {:.0f} steps a second, {} at most\n", result.measures.steps_per_second(),
+  text += fmt::format("  {:.0f} steps a second, {} of host memory at most\n",
+                      result.measures.steps_per_second(),
                       bytes_text(static_cast<double>(result.measures.peak_memory_bytes)));
   return text;
 }

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/device.h"
 #include "engine/error.h"
+#include "engine/parallel.h"
 #include "mass/trace.h"
 
 namespace offshoot {
@@ -93,6 +95,8 @@ Json result_json(const RunResult& result) {
                             {"jsd_property", number(mean_jsd_property(evaluation))},
                             {"layers", layers},
                             {"parameters", result.parameters},
+                            {"device", describe(parse_device(result.config.device))},
+                            {"threads", num_threads()},
                             {"steps_per_second", result.measures.steps_per_second()},
                             {"monitor_share", number(result.measures.monitor_share)},
                             {"peak_memory_bytes", result.measures.peak_memory_bytes},

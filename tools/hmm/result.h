@@ -43,8 +43,8 @@ double mean_jsd_property(const Evaluation& evaluation);  // sparse
 
 // method, steps_done, test_loss, floor, floor_last, experts, active_experts, jsd_entity,
 // jsd_property (means over layers; null for dense), layers (experts, active_experts, tokens and
-// jsd_* of each, in nats and divided by ln K), steps_per_second, peak_memory_bytes, monitor_share,
-// events, prompts where asked for, configuration.
+// jsd_* of each, in nats and divided by ln K), device, threads, steps_per_second,
+// peak_memory_bytes, monitor_share, events, prompts where asked for, configuration.
 Json result_json(const RunResult& result);
 
 ReportData report_data(const RunResult& result);

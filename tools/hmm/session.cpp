@@ -227,6 +227,7 @@ void Session::save() {
   Provenance where = provenance();
   where.emplace_back("command", command_.all);
   where.emplace_back("corpus", data_.source);
+  where.emplace_back("device", describe(trainer_.options().device));
   where.emplace_back("out", std::filesystem::absolute(out_.folder()).lexically_normal());
   // They speak of an earlier checkpoint, perhaps of another run.
   for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
@@ -255,9 +256,12 @@ void Session::finish() {
 }
 
 void Session::say_how_to_resume(const std::string& why) const {
-  print(fmt::format("{} after step {} of {}. To go on:\n  {} --resume {}{}\n", why,
-                    trainer_.steps_done(), config_.steps, command_.program, path("checkpoint.h5"),
-                    config_.out ? " --out " + *config_.out : ""));
+  std::string command = fmt::format("{} --resume {}", command_.program, path("checkpoint.h5"));
+  if (config_.out) command += " --out " + *config_.out;
+  if (config_.device != "cpu") command += " --device " + config_.device;
+  if (config_.threads) command += fmt::format(" --threads {}", *config_.threads);
+  print(fmt::format("{} after step {} of {}. To go on:\n  {}\n", why, trainer_.steps_done(),
+                    config_.steps, command));
 }
 
 }  // namespace offshoot
