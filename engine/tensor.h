@@ -71,7 +71,8 @@ class Tensor {
   // waits for the device.
   double item() const;
 
-  // These elements on `device`: this handle itself where they are there already, else a copy. To
+  // These elements on `device`: this handle itself where they are there already, else a copy, which
+  // no tape knows: no gradient finds its way back through it. To
   // the CPU it waits for the device.
   Tensor to(Device device) const;
 

@@ -69,8 +69,13 @@ inline void check_like(std::string_view op, std::string_view what, const Tensor&
 // master weights and their gradients stay f32).
 inline void check_parameter(std::string_view op, std::string_view what, const Tensor& tensor,
                             const Tensor& x) {
+  check_defined(op, what, tensor);
+  // Parameters stay where the module is; x is what somebody forgot to move.
+  if (tensor.device() != x.device()) {
+    fail(op, "x: got a tensor on {}, expected {} as {}", to_string(x.device()),
+         to_string(tensor.device()), what);
+  }
   check_dtype(op, what, tensor, x.device().is_cuda() ? DType::f32 : x.dtype());
-  check_device(op, what, tensor, x.device());
 }
 
 inline void check_shape(std::string_view op, std::string_view what, const Tensor& tensor,
