@@ -29,9 +29,15 @@ elseif(NOT OFFSHOOT_CUDA STREQUAL "OFF")
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
-    # Every compilation is checked for spilled registers, ours are to have none.
-    list(PREPEND CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/tools/gpu/checked-nvcc)
+    # With the tests every compilation is checked for spilled registers, ours are to have none.
+    if(OFFSHOOT_TESTS)
+      list(PREPEND CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/tools/gpu/checked-nvcc)
+    endif()
     find_package(CUDAToolkit REQUIRED)
+    if(CUDAToolkit_VERSION VERSION_LESS 12.5)
+      message(FATAL_ERROR "CUDA Toolkit: got ${CUDAToolkit_VERSION}, expected 12.5 or later; "
+                          "-DOFFSHOOT_CUDA=OFF builds without it")
+    endif()
     set(OFFSHOOT_HAS_CUDA ON)
     set(OFFSHOOT_CUDA_LIBRARIES CUDA::cudart_static CUDA::cublasLt)
     include(OffshootCudnn)

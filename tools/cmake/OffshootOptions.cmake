@@ -2,7 +2,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
-option(OFFSHOOT_TESTS "Build the tests" ON)
+option(OFFSHOOT_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(OFFSHOOT_PORTABLE "Build for any x86-64 instead of this machine's processor" OFF)
 set(OFFSHOOT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
 set(OFFSHOOT_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON or OFF")
