@@ -66,12 +66,18 @@ function(offshoot_test_program name)
     COMPILE_OPTIONS $<$<CONFIG:Release>:-O3> SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
-# offshoot_drop_cpu_tests(sources): removes files x_test.cpp without a suite for CUDA from the list.
-function(offshoot_drop_cpu_tests sources)
+# offshoot_drop_idle_tests(sources): removes the files x_test.cpp that have no suite to run in this
+# build: suites called *Cuda need CUDA, and emulation runs only these and the canaries.
+function(offshoot_drop_idle_tests sources)
   set(tests ${${sources}})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   foreach(test IN LISTS tests)
-    file(STRINGS ${test} suites REGEX "Cuda|CanaryTest" LIMIT_COUNT 1)
+    file(STRINGS ${test} suites REGEX "^(TYPED_)?TEST(_F|_P)?\\(")
+    if(OFFSHOOT_CUDA_EMULATION)
+      list(FILTER suites INCLUDE REGEX "Cuda,|CanaryTest,")
+    elseif(NOT OFFSHOOT_HAS_CUDA)
+      list(FILTER suites EXCLUDE REGEX "Cuda,")
+    endif()
     if(NOT suites)
       list(REMOVE_ITEM ${sources} ${test})
       set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${test})
@@ -83,23 +89,20 @@ endfunction()
 # offshoot_test(engine SOURCES ... LINK ... [OPTIMISED ...] [SERIAL ...] [CUDA]): one test binary a
 # folder, named engine_tests; each GoogleTest case is the ctest engine.<Suite>.<Case>.
 # SERIAL "Speed.*" "Memory.*": cases that measure, so that ctest runs nothing beside them.
-# CUDA: there are suites called *Cuda for a device; see offshoot_cuda_tests. Emulation runs and
-# compiles only these, and the canaries; the others are the CPU's.
+# CUDA: there are suites called *Cuda for a device; see offshoot_cuda_tests.
 function(offshoot_test name)
   cmake_parse_arguments(ARG "CUDA" "" "SOURCES;LINK;OPTIMISED;SERIAL" ${ARGN})
-  if(OFFSHOOT_CUDA_EMULATION)
-    if(NOT ARG_CUDA)
-      return()
-    endif()
-    offshoot_drop_cpu_tests(ARG_SOURCES)
+  if(OFFSHOOT_CUDA_EMULATION AND NOT ARG_CUDA)
+    return()
   endif()
+  offshoot_drop_idle_tests(ARG_SOURCES)
   offshoot_test_program(${name}_tests
     SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} OPTIMISED ${ARG_OPTIMISED})
   if(ARG_CUDA)
     offshoot_cuda_tests(${name} ${name}_tests "*Cuda.*:*Cuda/*")
   endif()
   if(OFFSHOOT_CUDA_EMULATION)
-    return()
+    return()  # the others are the CPU's
   endif()
   list(JOIN ARG_SERIAL ":" serial)
   set(discover TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
