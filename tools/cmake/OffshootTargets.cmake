@@ -60,7 +60,9 @@ function(offshoot_test_program name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE
     offshoot_flags offshoot_test_support ${ARG_LINK} GTest::gtest_main)
-  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
+  # With precompiled headers in memory, the compiler would collect garbage all the time.
+  target_compile_options(${name} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-O0 --param=ggc-min-heapsize=500000>)
   target_precompile_headers(${name} REUSE_FROM offshoot_test_headers)
   set_source_files_properties(${ARG_OPTIMISED} PROPERTIES
     COMPILE_OPTIONS $<$<CONFIG:Release>:-O3> SKIP_PRECOMPILE_HEADERS ON)
