@@ -12,6 +12,8 @@
 #include "cuda/context.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "engine/tensor.h"
+#include "tests/support/cuda_device.h"
 
 namespace offshoot {
 namespace {
@@ -175,6 +177,56 @@ TEST(Storage, PoisonShowsWhatIsReadBeforeItIsWritten) {
 #ifndef OFFSHOOT_POISON
   testing::poison_storage(false);
 #endif
+}
+
+Tensor numbers(float first, Device device) {
+  return Tensor::from<float>({3}, {first, first + 1, first + 2}).to(device);
+}
+
+void expect_numbers(const Tensor& tensor, float first) {
+  const Tensor here = tensor.to(Device{});
+  for (int64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(here.data<float>()[i], first + static_cast<float>(i)) << "from " << first;
+  }
+}
+
+void expect_release_keeps_what_is_in_use(Device device) {
+  release_pooled_storage(device);
+  const Tensor small = numbers(1, device);
+  // Longer than what has been asked for, so that on CUDA it lies in memory of several requests.
+  const int64_t bytes = storage_stats(device).pooled_bytes + (int64_t{1} << 20);
+  const Tensor large({bytes / 4}, DType::f32, device);
+  const Tensor first = large.rows(0, 3), last = large.rows(bytes / 4 - 3, 3);
+  copy_elements(numbers(10, device), first);
+  copy_elements(numbers(20, device), last);
+  Tensor hole = numbers(0, device);
+  const Tensor behind = numbers(30, device);
+  hole = {};
+  const auto expect_kept = [&] {
+    expect_numbers(small, 1);
+    expect_numbers(first, 10);
+    expect_numbers(last, 20);
+    expect_numbers(behind, 30);
+  };
+  pooled_storage(2 * bytes, device);  // lies free at the end
+  const StorageStats before = storage_stats(device);
+  release_pooled_storage(device);
+  EXPECT_LT(storage_stats(device).pooled_bytes, before.pooled_bytes);
+  EXPECT_EQ(storage_stats(device).pooled_bytes_in_use, before.pooled_bytes_in_use);
+  expect_kept();
+  const Tensor anew = numbers(40, device), beyond({bytes / 2}, DType::f32, device);
+  copy_elements(numbers(50, device), beyond.rows(bytes / 2 - 3, 3));
+  expect_numbers(anew, 40);
+  expect_numbers(beyond.rows(bytes / 2 - 3, 3), 50);
+  expect_kept();
+}
+
+TEST(Storage, ReleaseKeepsWhatIsInUse) { expect_release_keeps_what_is_in_use({}); }
+
+TEST(StorageReleaseCuda, KeepsWhatIsInUse) {
+  OFFSHOOT_NEEDS_CUDA();
+  expect_release_keeps_what_is_in_use(testing::kCuda);
+  release_pooled_storage(testing::kCuda);
 }
 
 #ifdef __SANITIZE_ADDRESS__
