@@ -1,8 +1,10 @@
 // Growth on a CUDA device, against the same growth on the CPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -261,6 +263,39 @@ TEST(GrowthCuda, NewRowsAreZeroWhereOthersLay) {
   }
   const Tensor row = after.at("value").rows(3, 1);
   EXPECT_EQ(testing::relative_error(row, Tensor::zeros(row.shape(), DType::f32)), 0.0);
+}
+
+// What a device hands out is what its last owner left, under emulation NaN.
+void expect_new_pages_are_zero(Device device) {
+  const int64_t granule = reserve_addresses(1, device, Backing::at_commit)->granule_bytes();
+  const auto buffer = std::make_shared<GrowableBuffer>("buffer", 8 * granule, device);
+  const auto expect_zero_from = [&](int64_t first) {
+    const int64_t bytes = buffer->committed_bytes();
+    buffer->expose(bytes);
+    const Tensor all(buffer, 0, {bytes / 8}, DType::i64);
+    const Tensor fresh = all.rows(first / 8, (bytes - first) / 8).to(Device{});
+    EXPECT_EQ(std::ranges::count(fresh.elements<int64_t>(), 0), fresh.size())
+        << to_string(device) << " from " << first << " to " << bytes;
+    copy_elements(Tensor::full(all.shape(), DType::i64, 7, device), all);
+  };
+  buffer->commit(1);
+  expect_zero_from(0);
+  for (const int64_t granules : {2, 5}) {
+    const int64_t before = buffer->committed_bytes();
+    buffer->commit(granules * granule);
+    expect_zero_from(before);
+  }
+  buffer->release_beyond(granule);
+  ASSERT_EQ(buffer->committed_bytes(), granule);
+  buffer->commit(3 * granule);
+  expect_zero_from(granule);
+}
+
+TEST(GrowableBuffer, NewPagesAreZero) { expect_new_pages_are_zero({}); }
+
+TEST(GrowableBufferCuda, NewPagesAreZero) {
+  OFFSHOOT_NEEDS_CUDA();
+  expect_new_pages_are_zero(kCuda);
 }
 
 TEST(GrowthCuda, FirstRowsAreZero) {
