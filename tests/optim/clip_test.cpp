@@ -88,13 +88,13 @@ using testing::kCuda;
 
 // Gradients of odd sizes, one of more than a block's work, and a parameter without one.
 struct Gradients {
-  explicit Gradients(Device device, double factor = 1.0) {
-    for (const int64_t size : {1, 7, 16384 + 13, 40000}) {
-      Parameter& p = parameters.emplace_back("p" + std::to_string(size),
+  explicit Gradients(Device device, double factor = 1.0,
+                     const std::vector<int64_t>& sizes = {1, 7, 16384 + 13, 40000}) {
+    for (const int64_t size : sizes) {
+      Parameter& p = parameters.emplace_back("p" + std::to_string(parameters.size()),
                                              Tensor::zeros({size}, DType::f32, device));
       all.push_back(&p);
-      const Tensor numbers =
-          testing::random_tensor({size}, DType::f32, static_cast<uint64_t>(size));
+      const Tensor numbers = testing::random_tensor({size}, DType::f32, parameters.size());
       for (float& g : numbers.elements<float>()) g *= static_cast<float>(factor);
       copy_elements(numbers, p.gradient_slot().grad);
     }
@@ -114,10 +114,9 @@ struct Gradients {
   std::vector<Parameter*> all;
 };
 
-TEST(ClipCuda, NormAndGradientsAreTheCpus) {
-  OFFSHOOT_NEEDS_CUDA();
+void expect_follows_the_cpu(const std::vector<int64_t>& sizes) {
   for (const double max_norm : {1.0, 1e3}) {
-    const Gradients cpu(Device{}), cuda(kCuda);
+    const Gradients cpu(Device{}, 1.0, sizes), cuda(kCuda, 1.0, sizes);
     const int64_t waits = device_waits();
     const Tensor norm = gradient_norm(cuda.all), before = clip_gradients(cuda.all, max_norm);
     EXPECT_EQ(device_waits(), waits);
@@ -132,6 +131,19 @@ TEST(ClipCuda, NormAndGradientsAreTheCpus) {
     for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 1e-6);
     EXPECT_FALSE(cuda.all.back()->has_grad());
   }
+}
+
+TEST(ClipCuda, NormAndGradientsAreTheCpus) {
+  OFFSHOOT_NEEDS_CUDA();
+  expect_follows_the_cpu({1, 7, 16384 + 13, 40000});
+}
+
+// More than a block has threads.
+TEST(ClipCuda, ManyParametersAllCount) {
+  OFFSHOOT_NEEDS_CUDA();
+  std::vector<int64_t> sizes(300);
+  for (size_t i = 0; i < sizes.size(); ++i) sizes[i] = 1 + static_cast<int64_t>(i % 3);
+  expect_follows_the_cpu(sizes);
 }
 
 TEST(ClipCuda, TheSumIsTakenInFloat64) {
