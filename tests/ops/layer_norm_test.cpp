@@ -53,6 +53,7 @@ TEST(LayerNormCuda, FollowsTheCpu) {
     EXPECT_LT(testing::cuda_error(op_case), 1e-5) << op_case.name;
     EXPECT_LT(testing::cuda_bf16_error(op_case, {1, 2}), 2e-2) << op_case.name;
   }
+  EXPECT_LT(testing::cuda_error({"very_many_blocks", {{1100, 5}, {5}, {5}}, run}), 1e-5);
 }
 
 TEST(LayerNorm, NormalisesEachRow) {
