@@ -119,6 +119,25 @@ TEST(ReduceCuda, FollowsTheCpu) {
   }
 }
 
+// More slices than a warp, and a block, has threads to join them.
+TEST(ReduceCuda, ManySlicesAllCount) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const Shape& shape : {Shape{1, 1200003}, {17000, 20}}) {
+    const int64_t axis = shape[0] == 1 ? 1 : 0, count = shape[0] * shape[1];
+    const Tensor x(shape, DType::f32);
+    for (int64_t i = 0; i < count; ++i) x.data<float>()[i] = static_cast<float>(i % 3);
+    x.data<float>()[count - 1] = 5.0f;
+    Tape tape = Tape::none();
+    const Tensor expected = sum(tape, x, axis), there = x.to(testing::kCuda);
+    const Tensor got = sum(tape, there, axis).to(Device{});
+    // Whole numbers below 2^24: exact in any order.
+    for (int64_t i = 0; i < got.size(); ++i)
+      EXPECT_EQ(got.data<float>()[i], expected.data<float>()[i]);
+    const Tensor winners = argmax(there, axis).to(Device{});
+    EXPECT_EQ(winners.data<int64_t>()[winners.size() - 1], shape[axis] - 1);
+  }
+}
+
 TEST(ReduceCuda, TheFirstOfEqualElementsWins) {
   OFFSHOOT_NEEDS_CUDA();
   for (const int64_t columns : {5, 300, 20011}) {
