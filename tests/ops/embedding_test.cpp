@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "cuda/context.h"
+#include "cuda/embedding.h"
 #include "tests/ops/op_check.h"
 #include "tests/support/golden_check.h"
 
@@ -109,6 +111,30 @@ TEST(EmbeddingCuda, AWrongIdThereIsNaNWithoutGradient) {
   const Tensor grad = table_gradient(testing::kCuda, there, false);
   for (int64_t i = 0; i < grad.size(); ++i) {
     EXPECT_EQ(grad.data<float>()[i] == 0, i / 67 != 3) << i;
+  }
+}
+
+// The table lies between rows that are not its own.
+TEST(EmbeddingCuda, AWrongIdWritesNothingBesideTheTable) {
+  OFFSHOOT_NEEDS_CUDA();
+  if constexpr (kHasCuda) {
+    const Tensor ids = Tensor::from<int32_t>({6}, {3, -1, 11, 12, 1 << 30, 3}).to(testing::kCuda);
+    const Tensor dout = testing::random_tensor({6, 67}, DType::f32, 3).to(testing::kCuda);
+    const auto bytes = static_cast<int64_t>(cuda::embedding_scratch_bytes(6));
+    const Tensor scratch({(bytes + 3) / 4}, DType::i32, testing::kCuda);
+    for (const bool overwrite : {false, true}) {
+      const Tensor all = Tensor::full({14, 67}, DType::f32, 7.0, testing::kCuda);
+      cuda::embedding_backward(dout.device_data<float>(), ids.device_data<int32_t>(), 6, 11, 67,
+                               scratch.address(), all.rows(1, 11).device_data<float>(), overwrite,
+                               cuda::use(testing::kCuda.index));
+      const Tensor here = all.to(Device{});
+      for (int64_t i = 0; i < here.size(); ++i) {
+        const int64_t row = i / 67 - 1;
+        if (row == 3) continue;
+        const bool beside = row < 0 || row >= 11;
+        EXPECT_EQ(here.data<float>()[i], beside || !overwrite ? 7.0f : 0.0f) << "row " << row;
+      }
+    }
   }
 }
 
