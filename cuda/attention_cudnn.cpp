@@ -133,11 +133,9 @@ Plan make_plan(const Problem& p, cudnnHandle_t handle) {
                                   graph->tensor(attributes(p, kV, p.Tk, p.v))};
   p.backward ? add_backward(p, *graph, qkv) : add_forward(p, *graph, qkv);
   int64_t bytes = 0;
-  for (const fe::error_t status :
-       {graph->build(handle, {fe::HeurMode_t::A}), graph->get_workspace_size(bytes)}) {
-    if (is_failure(status)) fail("plan of an attention", status.get_message());
-    if (status.is_bad()) return {};
-  }
+  fe::error_t built = graph->build(handle, {fe::HeurMode_t::A});
+  if (is_failure(built)) fail("plan of an attention", built.get_message());
+  if (built.is_bad() || graph->get_workspace_size(bytes).is_bad()) return {};
   return {graph, bytes};
 }
 
