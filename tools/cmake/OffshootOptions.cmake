@@ -12,7 +12,7 @@ set(OFFSHOOT_CUDA_ARCHITECTURES "" CACHE STRING
 option(OFFSHOOT_CUDA_EMULATION "Build the CUDA backend with g++, its kernels run by an emulator" OFF)
 
 set(OFFSHOOT_EMULATION_ORDERS "forward;random" CACHE STRING
-  "Orders of threads that tests under emulation run in: forward, reverse, random")
+  "Orders of threads that tests under emulation run in: forward, reverse, random; or late")
 set(OFFSHOOT_EMULATION_STEPS "" CACHE STRING
   "Steps that trajectory.cuda follows in all orders but the first; empty: all of them")
 set(OFFSHOOT_EMULATION_SEED 1 CACHE STRING "Of the random order")

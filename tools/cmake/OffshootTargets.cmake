@@ -120,7 +120,8 @@ function(offshoot_test name)
 endfunction()
 
 # offshoot_cuda_tests(ops ops_tests FILTER): the suites for a CUDA device as one ctest, skipped
-# where the machine has none; under emulation one for each order of threads.
+# where the machine has none; under emulation one for each order of threads, and one for `late`:
+# nothing runs before the host waits for it.
 function(offshoot_cuda_tests name target filter)
   if(NOT OFFSHOOT_HAS_CUDA)
     return()
@@ -133,8 +134,12 @@ function(offshoot_cuda_tests name target filter)
     add_test(NAME ${name}.cuda.${order} COMMAND ${target} --gtest_filter=${filter})
     set_tests_properties(${name}.cuda.${order} PROPERTIES LABELS cuda TIMEOUT 1200)
     if(OFFSHOOT_CUDA_EMULATION)
-      set_tests_properties(${name}.cuda.${order} PROPERTIES ENVIRONMENT
-        "OFFSHOOT_EMULATION_ORDER=${order};OFFSHOOT_EMULATION_SEED=${OFFSHOOT_EMULATION_SEED}")
+      set(environment OFFSHOOT_EMULATION_LATE=1)
+      if(NOT order STREQUAL late)
+        set(environment OFFSHOOT_EMULATION_ORDER=${order}
+            OFFSHOOT_EMULATION_SEED=${OFFSHOOT_EMULATION_SEED})
+      endif()
+      set_tests_properties(${name}.cuda.${order} PROPERTIES ENVIRONMENT "${environment}")
     else()
       set_tests_properties(${name}.cuda.${order} PROPERTIES
         SKIP_REGULAR_EXPRESSION "\\[  PASSED  \\] 0 tests.\n\\[  SKIPPED \\]")
