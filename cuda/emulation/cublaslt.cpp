@@ -140,9 +140,9 @@ bool refused(const Gemm& g) {
 
 }  // namespace
 
-bool cublaslt_gemm(const Gemm& g, int, Stream) {
+bool cublaslt_gemm(const Gemm& g, int, Stream stream) {
   if (refused(g)) return false;
-  emulation::submit([g] {
+  emulation::submit(stream, [g] {
     for (int64_t batch = 0; batch < g.batch; ++batch) product(g, batch);
     bias_gradient(g);
   });

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <string>
@@ -31,6 +32,7 @@ int poisoned_file() {
 }
 
 struct Allocation {
+  int device;
   size_t bytes;
   bool mapped;
   bool released;
@@ -39,6 +41,7 @@ struct Allocation {
 struct Mapping {
   size_t bytes;
   CUmemGenericAllocationHandle handle;
+  bool accessible;
 };
 
 struct Memory {
@@ -47,7 +50,7 @@ struct Memory {
   std::map<CUdeviceptr, Mapping> mappings;
   std::map<CUmemGenericAllocationHandle, Allocation> allocations;
   CUmemGenericAllocationHandle last_handle = 0;
-  size_t allocated_bytes = 0;
+  std::array<size_t, kNumDevices> allocated_bytes = {};
   std::string fails_next;
 
   static Memory& instance() {
@@ -79,10 +82,15 @@ struct Memory {
   void forget_if_unused(CUmemGenericAllocationHandle handle) {
     const Allocation& its = allocations.at(handle);
     if (its.mapped || !its.released) return;
-    allocated_bytes -= its.bytes;
+    allocated_bytes[static_cast<size_t>(its.device)] -= its.bytes;
     allocations.erase(handle);
   }
 };
+
+bool is_device(const CUmemLocation& location) {
+  return location.type == CU_MEM_LOCATION_TYPE_DEVICE && location.id >= 0 &&
+         location.id < kNumDevices;
+}
 
 void* at(CUdeviceptr address) { return reinterpret_cast<void*>(address); }
 
@@ -109,7 +117,7 @@ CUresult error_string(CUresult error, const char** text) {
 
 CUresult granularity(size_t* bytes, const CUmemAllocationProp* memory,
                      CUmemAllocationGranularity_flags) {
-  if (memory->location.id != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (!is_device(memory->location)) return CUDA_ERROR_INVALID_VALUE;
   *bytes = kGranuleBytes;
   return CUDA_SUCCESS;
 }
@@ -149,16 +157,18 @@ CUresult create(CUmemGenericAllocationHandle* handle, size_t bytes,
                 const CUmemAllocationProp* properties, unsigned long long flags) {
   Memory& memory = Memory::instance();
   const std::lock_guard lock(memory.mutex);
-  if (!is_whole(bytes) || flags != 0 || properties->location.id != 0) {
+  if (!is_whole(bytes) || flags != 0 || !is_device(properties->location)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   const auto most = static_cast<size_t>(memory_bytes());
-  if (memory.fails("cuMemCreate") || bytes > most - memory.allocated_bytes) {
+  const int device = properties->location.id;
+  size_t& allocated = memory.allocated_bytes[static_cast<size_t>(device)];
+  if (memory.fails("cuMemCreate") || bytes > most - allocated) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   *handle = ++memory.last_handle;
-  memory.allocations[*handle] = {bytes, false, false};
-  memory.allocated_bytes += bytes;
+  memory.allocations[*handle] = {device, bytes, false, false};
+  allocated += bytes;
   return CUDA_SUCCESS;
 }
 
@@ -191,7 +201,7 @@ CUresult map_memory(CUdeviceptr first, size_t bytes, size_t offset,
     }
   }
   found->second.mapped = true;
-  memory.mappings[first] = {bytes, handle};
+  memory.mappings[first] = {bytes, handle, false};
   return CUDA_SUCCESS;
 }
 
@@ -215,11 +225,14 @@ CUresult set_access(CUdeviceptr first, size_t bytes, const CUmemAccessDesc* acce
   const std::lock_guard lock(memory.mutex);
   const auto found = memory.mappings.find(first);
   if (found == memory.mappings.end() || found->second.bytes != bytes || count != 1 ||
+      !is_device(access->location) ||
+      access->location.id != memory.allocations.at(found->second.handle).device ||
       access->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   if (memory.fails("cuMemSetAccess")) return CUDA_ERROR_OUT_OF_MEMORY;
   const int error = mprotect(at(first), bytes, PROT_READ | PROT_WRITE);
+  found->second.accessible = error == 0;
   return error == 0 ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -232,10 +245,20 @@ void* entry(F* function) {
 
 int64_t memory_bytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
 
-int64_t free_bytes() {
+int64_t free_bytes(int device) {
   Memory& memory = Memory::instance();
   const std::lock_guard lock(memory.mutex);
-  return memory_bytes() - static_cast<int64_t>(memory.allocated_bytes);
+  return memory_bytes() - static_cast<int64_t>(memory.allocated_bytes[static_cast<size_t>(device)]);
+}
+
+void open_other_devices(int device, bool open) {
+  Memory& memory = Memory::instance();
+  const std::lock_guard lock(memory.mutex);
+  if (memory.allocated_bytes[static_cast<size_t>(1 - device)] == 0) return;
+  for (const auto& [first, mapping] : memory.mappings) {
+    if (!mapping.accessible || memory.allocations.at(mapping.handle).device == device) continue;
+    mprotect(at(first), mapping.bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
 }
 
 void* driver_entry(const char* name) {

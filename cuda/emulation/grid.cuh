@@ -44,13 +44,13 @@ namespace offshoot::cuda {
 inline void load_kernel(const void*) {}
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream,
-            Arguments&&... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+            Stream stream, Arguments&&... arguments) {
   const auto address = reinterpret_cast<const void*>(kernel);
   emulation::check_launch(address, grid, block, shared_bytes);
   emulation::Call<Parameters...> call{
       kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
-  emulation::submit([=]() mutable {
+  emulation::submit(stream, [=]() mutable {
     emulation::run_grid(address, {call.run, &call}, grid, block, shared_bytes);
   });
 }

@@ -38,8 +38,8 @@ size_t sum_bytes(int64_t) {
 }
 
 template <class T>
-void sum(const T* values, int64_t count, T* out, void* scratch, Stream) {
-  emulation::submit([=] {
+void sum(const T* values, int64_t count, T* out, void* scratch, Stream stream) {
+  emulation::submit(stream, [=] {
     if (count > 0) use_scratch(scratch);
     *out = tree_sum(values, count);
   });
@@ -51,8 +51,8 @@ size_t exclusive_scan_bytes(int64_t) {
 }
 
 template <class T>
-void exclusive_scan(const T* values, int64_t count, T* out, void* scratch, Stream) {
-  emulation::submit([=] {
+void exclusive_scan(const T* values, int64_t count, T* out, void* scratch, Stream stream) {
+  emulation::submit(stream, [=] {
     if (count > 0) use_scratch(scratch);
     std::exclusive_scan(values, values + count, out, T{0});
   });
@@ -61,8 +61,9 @@ void exclusive_scan(const T* values, int64_t count, T* out, void* scratch, Strea
 size_t sort_pairs_bytes(int64_t) { return kScratchBytes; }
 
 void sort_pairs(const int32_t* keys, const int32_t* values, int64_t count, int first_bit,
-                int last_bit, int32_t* sorted_keys, int32_t* sorted_values, void* scratch, Stream) {
-  emulation::submit([=] {
+                int last_bit, int32_t* sorted_keys, int32_t* sorted_values, void* scratch,
+                Stream stream) {
+  emulation::submit(stream, [=] {
     if (count > 0) use_scratch(scratch);
     std::vector<int64_t> order(static_cast<size_t>(count));
     std::iota(order.begin(), order.end(), int64_t{0});

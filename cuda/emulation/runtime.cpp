@@ -14,8 +14,8 @@ using offshoot::emulation::EmulatedStream;
 using offshoot::emulation::Work;
 
 // CUDA declares these and leaves them to us. An event is a number: that of the last work before it.
-struct CUstream_st {};
 struct CUevent_st {
+  int device;
   int64_t after = 0;
 };
 struct CUgraph_st {
@@ -57,13 +57,15 @@ struct PinnedBlocks {
 
 thread_local bool capture_is_spoilt = false;
 
+bool is_device(int device) { return device >= 0 && device < offshoot::emulation::kNumDevices; }
+
 // A thread that captures may not wait, and has spoilt its capture.
-cudaError_t wait_for_all() {
+cudaError_t wait_for_all(int device) {
   if (offshoot::emulation::capturing()) {
     capture_is_spoilt = true;
     return give(cudaErrorStreamCaptureUnsupported);
   }
-  EmulatedStream::instance().wait();
+  EmulatedStream::of(device).wait();
   return cudaSuccess;
 }
 
@@ -89,6 +91,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "operation failed due to a previous error during capture";
     case cudaErrorIllegalState:
       return "the operation cannot be performed in the present state";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
     default:
@@ -99,21 +103,23 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = offshoot::emulation::kNumDevices;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = offshoot::emulation::current_device();
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-  return device == 0 ? cudaSuccess : give(cudaErrorInvalidDevice);
+  if (!is_device(device)) return give(cudaErrorInvalidDevice);
+  offshoot::emulation::set_current_device(device);
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return give(cudaErrorInvalidDevice);
+  if (!is_device(device)) return give(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "emulated");
   properties->major = 9;
@@ -124,7 +130,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = static_cast<size_t>(offshoot::emulation::free_bytes());
+  const int device = offshoot::emulation::current_device();
+  *free = static_cast<size_t>(offshoot::emulation::free_bytes(device));
   *total = static_cast<size_t>(offshoot::emulation::memory_bytes());
   return cudaSuccess;
 }
@@ -140,14 +147,14 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new CUstream_st;
+  *stream = new CUstream_st{offshoot::emulation::current_device()};
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return wait_for_all(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return wait_for_all(stream->device); }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new CUevent_st;
+  *event = new CUevent_st{offshoot::emulation::current_device()};
   return cudaSuccess;
 }
 
@@ -156,17 +163,19 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (offshoot::emulation::capturing()) return give(cudaErrorStreamCaptureUnsupported);
-  event->after = EmulatedStream::instance().submitted();
+  if (event->device != stream->device) return give(cudaErrorInvalidResourceHandle);
+  event->after = EmulatedStream::of(event->device).submitted();
   return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  return EmulatedStream::instance().done(event->after) ? cudaSuccess : give(cudaErrorNotReady);
+  const bool done = EmulatedStream::of(event->device).done(event->after);
+  return done ? cudaSuccess : give(cudaErrorNotReady);
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return wait_for_all(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return wait_for_all(event->device); }
 
 cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned) {
   constexpr size_t kAlignment = 256;
@@ -192,24 +201,24 @@ cudaError_t cudaFreeHost(void* block) {
 
 // From or to memory that is not pinned CUDA would wait: nothing here should ask for that.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
+                            cudaStream_t stream) {
   PinnedBlocks& pinned = PinnedBlocks::instance();
   const bool good = kind == cudaMemcpyHostToDevice   ? pinned.contain(from, bytes)
                     : kind == cudaMemcpyDeviceToHost ? pinned.contain(to, bytes)
                                                      : kind == cudaMemcpyDeviceToDevice;
   if (!good) return give(cudaErrorInvalidValue);
-  offshoot::emulation::submit([=] { std::memcpy(to, from, bytes); });
+  offshoot::emulation::submit_copy(stream, [=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  offshoot::emulation::submit([=] { std::memset(to, value, bytes); });
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  offshoot::emulation::submit_copy(stream, [=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   auto work = std::make_unique<std::vector<Work>>();
-  if (!offshoot::emulation::begin_capture(*work)) return give(cudaErrorIllegalState);
+  if (!offshoot::emulation::begin_capture(stream, *work)) return give(cudaErrorIllegalState);
   work.release();
   capture_is_spoilt = false;
   return cudaSuccess;
@@ -241,7 +250,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return cudaSuccess;
 }
 
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  offshoot::emulation::submit(executable->work);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  offshoot::emulation::submit(stream, executable->work);
   return cudaSuccess;
 }

@@ -2,7 +2,7 @@
 //
 // The backend's own host code (cuda/context.cpp, memory.cpp, ...) is the same with and without a
 // device: under emulation it calls the functions of cuda_runtime.h and cuda.h that runtime.cpp and
-// driver.cpp define here, on memory of the host. There is one device, number 0.
+// driver.cpp define here, on memory of the host. There are two devices, numbers 0 and 1.
 #pragma once
 
 #include <cstdint>
@@ -12,37 +12,54 @@
 
 #include "cuda/emulation/capture.h"
 
+// CUDA declares it and leaves it to us.
+struct CUstream_st {
+  int device;
+};
+
 namespace offshoot::emulation {
 
-// All streams of the device in one: work done in the order of its submission.
+inline constexpr int kNumDevices = 2;
+
+// The calling thread's.
+int current_device();
+void set_current_device(int device);
+
+// All streams of a device in one: work done in the order of its submission. It cannot touch memory
+// of another device.
 class EmulatedStream {
  public:
-  static EmulatedStream& instance();
+  static EmulatedStream& of(int device);
 
   // Returns the work's number, from 1.
   int64_t submit(Work work);
   void wait();
   bool done(int64_t number);
   int64_t submitted();
-  void run_late(bool on);
 
  private:
-  explicit EmulatedStream(bool late) : late_(late) {}
+  explicit EmulatedStream(int device) : device_(device) {}
   void run_queue();
 
-  std::mutex mutex_;
+  int device_;
   std::deque<Work> queue_;
   int64_t submitted_ = 0;
-  bool late_;
 };
 
-// Work that the calling thread submits goes into `into` instead. False if it captures already.
-bool begin_capture(std::vector<Work>& into);
+// submit() for copies, which CUDA takes whatever device is current.
+void submit_copy(cuda::Stream stream, Work work);
+
+// Work that the calling thread submits to the stream goes into `into` instead. False if it captures
+// already.
+bool begin_capture(cuda::Stream stream, std::vector<Work>& into);
 std::vector<Work>* end_capture();
 
-// Of the device, which is this machine.
+// Of one device: as much as this machine has.
 int64_t memory_bytes();
-int64_t free_bytes();
+int64_t free_bytes(int device);
+
+// Whether memory of other devices than this one may be touched.
+void open_other_devices(int device, bool open);
 
 // The driver's function of that name, or null.
 void* driver_entry(const char* name);

@@ -77,6 +77,75 @@ TEST(EmulatedMemoryCuda, CopiesBesidesPinnedMemoryAreRefused) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
 }
 
+constexpr int kSecondDevice = 1;
+
+// A granule of the second device.
+struct Second {
+  AddressSpace space{1, kSecondDevice};
+  Second() { EXPECT_EQ(space.commit(1), ""); }
+};
+
+TEST(SecondDeviceCuda, HasMemoryOfItsOwn) {
+  const MemoryInfo first = memory_info(kDevice), before = memory_info(kSecondDevice);
+  const Second second;
+  EXPECT_EQ(memory_info(kDevice).free_bytes, first.free_bytes);
+  EXPECT_EQ(memory_info(kSecondDevice).free_bytes,
+            before.free_bytes - second.space.granule_bytes());
+}
+
+TEST(SecondDeviceCuda, NoDeviceTouchesTheOthersMemory) {
+  const Second second;
+  const Committed first(8);
+  EXPECT_DEATH((fill_bytes(second.space.data(), 1, 8, kDevice), synchronize(kDevice)), "");
+  EXPECT_DEATH((fill_bytes(first.data(), 1, 8, kSecondDevice), synchronize(kSecondDevice)), "");
+  fill_bytes(second.space.data(), 1, 8, kSecondDevice);
+  fill_bytes(first.data(), 2, 8, kDevice);
+  synchronize(kSecondDevice);
+  synchronize(kDevice);
+  EXPECT_TRUE(all_are(second.space.data(), 8, 1));
+  EXPECT_TRUE(all_are(first.data(), 8, 2));
+}
+
+TEST(SecondDeviceCuda, AStreamIsUsedWhereItsDeviceIsCurrent) {
+  const Committed x(16), rows(8);
+  const Stream stream = use(kDevice);
+  use(kSecondDevice);
+  EXPECT_THROW(number_rows(x.as<float>(), rows.as<int64_t>(), 1, stream), Error);
+  Event event(kSecondDevice);
+  EXPECT_EQ(cudaEventRecord(event.handle(), stream), cudaErrorInvalidResourceHandle);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidResourceHandle);
+  use(kDevice);
+}
+
+TEST(SecondDeviceCuda, ACaptureTakesTheWorkOfItsDeviceOnly) {
+  const Second second;
+  const Committed first(8);
+  fill_bytes(first.data(), 1, 8, kDevice);
+  Graph graph = Graph::capture(kDevice, [&] {
+    fill_bytes(first.data(), 2, 8, kDevice);
+    fill_bytes(second.space.data(), 3, 8, kSecondDevice);
+  });
+  synchronize(kDevice);
+  synchronize(kSecondDevice);
+  EXPECT_TRUE(all_are(first.data(), 8, 1));
+  EXPECT_TRUE(all_are(second.space.data(), 8, 3));
+  graph.replay();
+  synchronize(kDevice);
+  EXPECT_TRUE(all_are(first.data(), 8, 2));
+}
+
+TEST_F(LateCuda, WhoWaitsForOneDeviceWaitsForNoOther) {
+  const Second second;
+  const Committed first(8);
+  fill_bytes(second.space.data(), 1, 8, kSecondDevice);
+  fill_bytes(first.data(), 1, 8, kDevice);
+  synchronize(kDevice);
+  EXPECT_TRUE(all_are(first.data(), 8, 1));
+  EXPECT_TRUE(all_are(second.space.data(), 8, 0xff));
+  synchronize(kSecondDevice);
+  EXPECT_TRUE(all_are(second.space.data(), 8, 1));
+}
+
 TEST_F(LateCuda, NothingHappensUntilSomebodyWaits) {
   const Committed x(4096), rows(8);
   upload(rows.data(), std::vector<int64_t>{3});
