@@ -5,8 +5,8 @@
 
 namespace offshoot::testing {
 
-// What a test allows that has reason for `most` waits. An emulated device does at once what it is
-// given, unless it is to be late: then only synchronous copies are counted, and none is allowed.
+// As many as a test allows where there is reason for `most`. An emulated device does at once what
+// it is given, unless it is to be late, so there it is none: synchronous copies alone are counted.
 int64_t most_waits(int64_t most);
 
 }  // namespace offshoot::testing
