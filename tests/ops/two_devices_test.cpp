@@ -110,7 +110,7 @@ TEST_F(TwoDevicesCuda, NoOperationTakesTensorsOfBoth) {
   EXPECT_EQ(testing::error_text([&] { add(tape, a, b); }),
             "[add] b: got a tensor on cuda:1, expected cuda:0");
   EXPECT_EQ(testing::error_text([&] { linear(tape, b, a, {}); }),
-            "[linear] weight: got a tensor on cuda:0, expected cuda:1");
+            "[linear] x: got a tensor on cuda:1, expected cuda:0 as weight");
 }
 
 }  // namespace
