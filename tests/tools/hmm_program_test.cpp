@@ -141,11 +141,11 @@ TEST_F(HmmProgramCuda, TrainsThereAndGoesOnHere) {
 }
 
 TEST_F(HmmProgramTest, ADeviceThatIsNotThereIsOneLine) {
-  expect_failure(2, "--device: [device] got gpu, expected cpu, cuda or cuda:<n>",
+  expect_failure(2, "--device: got gpu, expected cpu, cuda or cuda:<n>",
                  quick("--out run --device gpu"));
-  expect_failure(2, "--device: [device] got cuda:99, expected",
+  expect_failure(2, "--device: got cuda:99, expected",
                  quick("--out run --device cuda:99"));
-  expect_failure(2, "--precision: got bf16, expected f32 or f64 on the CPU",
+  expect_failure(2, "--precision: got bf16, which wants --device cuda, expected f32 or f64 on the CPU",
                  quick("--out run --precision bf16"));
 }
 
