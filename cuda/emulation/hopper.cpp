@@ -172,11 +172,12 @@ OFFSHOOT_UNSANITIZED void each_chunk(const Boxes& boxes, int first_column, int f
 }
 
 OFFSHOOT_UNSANITIZED void land(const Copy& copy) {
-  each_chunk(copy.boxes, copy.column, copy.row, copy.matrix, [&](uint32_t at, const char* from) {
+  const auto land_chunk = [&](uint32_t at, const char* from) OFFSHOOT_UNSANITIZED {
     char chunk[kChunkBytes] = {};
     if (from != nullptr) __builtin_memcpy(chunk, from, kChunkBytes);
     __builtin_memcpy(copy.to + at, chunk, kChunkBytes);
-  });
+  };
+  each_chunk(copy.boxes, copy.column, copy.row, copy.matrix, land_chunk);
   units().landings++;
   Phase phase = load(copy.barrier);
   phase.missing_bytes -= copy.boxes.box_rows * kChunksInRow * kChunkBytes;
@@ -184,9 +185,10 @@ OFFSHOOT_UNSANITIZED void land(const Copy& copy) {
 }
 
 OFFSHOOT_UNSANITIZED void land(const Store& its) {
-  each_chunk(its.boxes, its.column, its.row, its.matrix, [&](uint32_t at, char* to) {
-    if (to != nullptr) __builtin_memcpy(to, its.from + at, kChunkBytes);
-  });
+  each_chunk(its.boxes, its.column, its.row, its.matrix,
+             [&](uint32_t at, char* to) OFFSHOOT_UNSANITIZED {
+               if (to != nullptr) __builtin_memcpy(to, its.from + at, kChunkBytes);
+             });
 }
 
 OFFSHOOT_UNSANITIZED void land_all(const uint64_t* barrier) {
