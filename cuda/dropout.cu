@@ -10,11 +10,6 @@ constexpr int kThreads = 256;
 // The elements of one block of Philox.
 constexpr int kPack = 4;
 
-template <class T>
-struct alignas(kPack * sizeof(T)) Pack {
-  T at[kPack];
-};
-
 // One thread a pack; `aligned`: packs are at multiples of their size, in x and out.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
@@ -27,9 +22,9 @@ __global__ void __launch_bounds__(kThreads)
     return random.words[k] >= mask.threshold ? load(from) * scale : 0.0f;
   };
   if (aligned && first + kPack <= size) {
-    const auto from = *reinterpret_cast<const Pack<T>*>(x + first);
-    auto* const target = reinterpret_cast<Pack<T>*>(out + first);
-    Pack<T> to{};
+    const auto from = *reinterpret_cast<const Pack<T, kPack>*>(x + first);
+    auto* const target = reinterpret_cast<Pack<T, kPack>*>(out + first);
+    Pack<T, kPack> to{};
     if (!overwrite) to = *target;
 #pragma unroll
     for (int k = 0; k < kPack; ++k) accumulate(to.at + k, kept(k, from.at + k), overwrite);
@@ -50,7 +45,7 @@ void dropout(const DropoutMask& mask, const T* x, float scale, int64_t size, T* 
   if (size == 0) return;
   const auto addresses = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(out);
   launch(dropout_kernel<T>, blocks_for(size, kPack * kThreads), kThreads, 0, stream, mask, x, scale,
-         size, addresses % sizeof(Pack<T>) == 0, out, overwrite);
+         size, addresses % sizeof(Pack<T, kPack>) == 0, out, overwrite);
 }
 
 template void dropout(const DropoutMask&, const float*, float, int64_t, float*, bool, Stream);

@@ -29,12 +29,6 @@ __global__ void __launch_bounds__(kThreads) copy_kernel(const Word* from, Word* 
   each_element(count, [=](int64_t i) { to[i] = from[i]; });
 }
 
-// Neighbouring elements that a thread reads and writes in one access.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T at[kCount];
-};
-
 template <class From, class To, int kCount>
 __global__ void __launch_bounds__(kThreads)
     accumulate_kernel(const Pack<From, kCount>* from, Pack<To, kCount>* to, int64_t packs,

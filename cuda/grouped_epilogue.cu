@@ -33,12 +33,6 @@ Groups groups_of(const ExpertRows& rows) {
   return {rows.offsets, rows.device_num_experts, rows.num_experts};
 }
 
-// Neighbouring elements that a thread reads and writes in one access.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T at[kCount];
-};
-
 // Calls f(expert, packs) for this thread's part of a row, [first, first + kCount) at a time. One
 // block a row.
 template <int kCount, class F>

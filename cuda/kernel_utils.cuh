@@ -15,6 +15,12 @@ __device__ __forceinline__ void store(bfloat16* at, float value) {
   *reinterpret_cast<__nv_bfloat16*>(at) = __float2bfloat16(value);
 }
 
+// Neighbouring elements that a thread reads and writes in one access.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T at[kCount];
+};
+
 // The tape's accumulation rule (engine/tape.h): overwrite an empty slot, else add.
 template <class T>
 __device__ __forceinline__ void accumulate(T* at, float value, bool overwrite) {

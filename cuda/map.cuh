@@ -11,11 +11,6 @@ namespace offshoot::cuda {
 
 inline constexpr int kMapThreads = 256;
 
-template <class T, int kPack>
-struct alignas(kPack * sizeof(T)) Pack {
-  T at[kPack];
-};
-
 template <int kPack>
 struct Floats {
   float at[kPack];

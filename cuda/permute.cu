@@ -6,12 +6,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// V neighbouring elements, which one instruction moves.
-template <class T, int V>
-struct alignas(sizeof(T) * V) Pack {
-  T elements[V];
-};
-
 template <int V, class T>
 __device__ __forceinline__ Pack<T, V> load_pack(const T* at) {
   return *reinterpret_cast<const Pack<T, V>*>(at);
@@ -27,7 +21,7 @@ __device__ __forceinline__ void accumulate_pack(T* at, const float (&values)[V],
   Pack<T, V> pack;
   if (!overwrite) pack = load_pack<V>(at);
 #pragma unroll
-  for (int v = 0; v < V; ++v) accumulate(pack.elements + v, values[v], overwrite);
+  for (int v = 0; v < V; ++v) accumulate(pack.at + v, values[v], overwrite);
   store_pack<V>(at, pack);
 }
 
@@ -58,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
       const float weight = weights != nullptr ? weights[pair] : 1.0f;
       const Pack<T, V> pack = load_pack<V>(rows + plan.row_of_pair[pair] * D + d);
 #pragma unroll
-      for (int v = 0; v < V; ++v) sums[v] += weight * load(pack.elements + v);
+      for (int v = 0; v < V; ++v) sums[v] += weight * load(pack.at + v);
     }
     accumulate_pack<V>(out + n * D + d, sums, overwrite);
   }
@@ -88,13 +82,13 @@ __global__ void __launch_bounds__(kThreads)
       const Pack<T, V> y_pack = load_pack<V>(y + row * D + d);
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        sum += load(dout_pack.elements + v) * load(y_pack.elements + v);
+        sum += load(dout_pack.at + v) * load(y_pack.at + v);
       }
     }
     if (dy != nullptr) {
       float values[V];
 #pragma unroll
-      for (int v = 0; v < V; ++v) values[v] = weight * load(dout_pack.elements + v);
+      for (int v = 0; v < V; ++v) values[v] = weight * load(dout_pack.at + v);
       accumulate_pack<V>(dy + row * D + d, values, overwrite_dy);
     }
   }
