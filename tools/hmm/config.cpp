@@ -228,7 +228,7 @@ void HmmOptions::check_device() const {
     cuda = parse_device(c.device).is_cuda();
   } catch (const Error& error) {
     const std::string_view text = error.what();
-    options_.refuse("--device", text.substr(std::string_view("[device] ").size()));
+    options_.refuse("--device", text.substr(text.find("] ") + 2));
   }
   if (c.precision == "bf16" && !cuda) {
     options_.refuse(
