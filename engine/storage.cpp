@@ -99,7 +99,7 @@ class Pool {
     }
     static std::mutex& mutex = *new std::mutex;
     static auto& pools = *new std::array<Pool*, kMaxCudaDevices>{};
-    if constexpr (kHasCuda) cuda::properties(device.index);  // throws where there is none
+    if (device.index < 0) fail("device", "got {}, expected an index from 0", to_string(device));
     const std::lock_guard lock(mutex);
     OFFSHOOT_CHECK(device.index < kMaxCudaDevices, "device {}", device.index);
     Pool*& pool = pools[static_cast<size_t>(device.index)];
