@@ -400,5 +400,13 @@ TEST(ParameterCuda, IsOfFloat32ThereOnly) {
             "[p] dtype: got f64 on cuda:0, expected f32");
 }
 
+TEST(DeviceCuda, IndicesBelowZeroAreErrors) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Device none{Device::Kind::cuda, -1};
+  EXPECT_THROW(Tensor({2}, DType::f32, none), Error);
+  EXPECT_THROW(Tensor({2}, DType::f32).to(none), Error);
+  EXPECT_THROW(describe(none), Error);
+}
+
 }  // namespace
 }  // namespace offshoot

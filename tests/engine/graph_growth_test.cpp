@@ -91,13 +91,5 @@ TEST(GraphGrowthCuda, GrowthIsNoPartOfAGraph) {
   EXPECT_EQ(weight.value().dim(0), 3);
 }
 
-TEST(DeviceCuda, IndicesBelowZeroAreErrors) {
-  OFFSHOOT_NEEDS_CUDA();
-  const Device none{Device::Kind::cuda, -1};
-  EXPECT_THROW(Tensor({2}, DType::f32, none), Error);
-  EXPECT_THROW(Tensor({2}, DType::f32).to(none), Error);
-  EXPECT_THROW(describe(none), Error);
-}
-
 }  // namespace
 }  // namespace offshoot
