@@ -108,6 +108,13 @@ void check_ids(const H5Reader& file, const std::string& prefix, const GrowthStat
     fail(kName, "{}: {}next_id: got {}, expected at most {} by the log", file.path(), prefix,
          state.next_id, most);
   }
+  std::vector<int64_t> sorted = state.ids;
+  std::ranges::sort(sorted);
+  const bool distinct = std::ranges::adjacent_find(sorted) == sorted.end();
+  if (sorted.empty() || !distinct || sorted.front() < 0 || sorted.back() >= state.next_id) {
+    fail(kName, "{}: {}ids: got {} of them, expected distinct ones in [0, {})", file.path(), prefix,
+         sorted.size(), state.next_id);
+  }
 }
 
 }  // namespace

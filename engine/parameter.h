@@ -53,6 +53,8 @@ class Parameter {
   // Not trainable: no gradient, no memory for one, and no optimizer takes it.
   bool trainable() const { return trainable_; }
   void set_trainable(bool trainable);
+  // Whether an optimizer holds it.
+  bool claimed() const { return claimed_; }
 
   // False after zero_grad() until a backward contributes.
   bool has_grad() const;

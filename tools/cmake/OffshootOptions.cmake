@@ -3,6 +3,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 
 option(OFFSHOOT_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(OFFSHOOT_FUZZ "Build the fuzz targets; needs clang" OFF)
 option(OFFSHOOT_PORTABLE "Build for any x86-64 instead of this machine's processor" OFF)
 set(OFFSHOOT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
 set(OFFSHOOT_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON or OFF")
@@ -16,6 +17,7 @@ set(OFFSHOOT_EMULATION_ORDERS "forward;random" CACHE STRING
 set(OFFSHOOT_EMULATION_STEPS "" CACHE STRING
   "Steps that trajectory.cuda follows in all orders but the first; empty: all of them")
 set(OFFSHOOT_EMULATION_SEED 1 CACHE STRING "Of the random order")
+set(OFFSHOOT_KILLS 20 CACHE STRING "How often the test engine.kills kills a program that saves")
 
 if(NOT OFFSHOOT_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "OFFSHOOT_CUDA: got ${OFFSHOOT_CUDA}, expected AUTO, ON or OFF")
