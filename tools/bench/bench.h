@@ -15,6 +15,7 @@ struct BenchOptions {
   int64_t rounds = 9;         // of a comparison; its result is their median
   int64_t max_experts = 256;  // growth: the largest pool
   int64_t steps = 200;        // step: measured training steps of a method
+  std::string folder = ".";   // save: where its files go for a while
 };
 
 // Seconds that one call of `f` takes.
@@ -71,5 +72,6 @@ BenchTable bench_moe(const BenchOptions& options);
 BenchTable bench_moe_cuda(const BenchOptions& options);
 BenchTable bench_growth(const BenchOptions& options);
 BenchTable bench_step(const BenchOptions& options);
+BenchTable bench_save(const BenchOptions& options);
 
 }  // namespace offshoot

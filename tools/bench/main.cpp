@@ -18,14 +18,15 @@ namespace {
 struct Benchmark {
   std::string name;
   BenchTable (*run)(const BenchOptions& options);
-  bool needs_cuda = false;  // runs where it is named only
+  bool named_only = false;  // needs a GPU, or writes much
 };
 
 const std::vector<Benchmark>& benchmarks() {
   static const std::vector<Benchmark> all = {
-      {"gemm", bench_gemm},     {"ops", bench_ops},
-      {"moe", bench_moe},       {"moe-cuda", bench_moe_cuda, true},
-      {"growth", bench_growth}, {"step", bench_step}};
+      {"gemm", bench_gemm},      {"ops", bench_ops},
+      {"moe", bench_moe},        {"moe-cuda", bench_moe_cuda, true},
+      {"growth", bench_growth},  {"step", bench_step},
+      {"save", bench_save, true}};
   return all;
 }
 
@@ -38,12 +39,13 @@ int run(int argc, char** argv) {
   for (const Benchmark& benchmark : benchmarks()) names += " " + benchmark.name;
 
   Options options("offshoot-bench", "Measures the parts of Offshoot on this machine.");
-  options.add("benchmarks", &wanted, "which ones, all but moe-cuda by default:" + names);
+  options.add("benchmarks", &wanted, "which ones, all but moe-cuda and save by default:" + names);
   options.add("--threads", &threads, "processor threads").at_least(1).at_most(1024);
   options.add("--rounds", &bench.rounds, "rounds of a comparison, of which the median counts")
       .at_least(1);
   options.add("--max-experts", &bench.max_experts, "growth: the largest pool").at_least(8);
   options.add("--steps", &bench.steps, "step: training steps measured").at_least(1);
+  options.add("--folder", &bench.folder, "save: where its files go for a while");
   options.add("--json", &json_file, "write all figures to this file");
   if (!options.parse(argc, argv)) return 0;
   for (const std::string& name : wanted) {
@@ -58,7 +60,7 @@ int run(int argc, char** argv) {
   Json results = Json::object({{"configuration", options.to_json(Options::Which::all)}});
   for (const Benchmark& benchmark : benchmarks()) {
     const bool named = std::ranges::find(wanted, benchmark.name) != wanted.end();
-    if (!named && (!wanted.empty() || benchmark.needs_cuda)) continue;
+    if (!named && (!wanted.empty() || benchmark.named_only)) continue;
     results[benchmark.name] = benchmark.run(bench).to_json();
   }
   if (!json_file.empty()) write_file(json_file, results.dump(2) + "\n");
