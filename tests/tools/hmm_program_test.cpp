@@ -91,31 +91,67 @@ TEST_F(HmmProgramTest, EqualRunsLeaveEqualFilesAndSoDoesAResumedOne) {
   EXPECT_LT(half.at("events").size(), Json::read_file(path("a/result.json")).at("events").size());
 }
 
+// Ctrl-C is INT.
 TEST_F(HmmProgramTest, ASignalSavesAndSaysHowToResume) {
-  put_bytes(path("cut.sh"),
-            fmt::format("{} {} --steps 1000000 --save-every 7 --out cut > out.txt 2> error.txt &\n"
-                        "for i in $(seq 1000); do\n"
-                        "  [ -e cut/checkpoint.h5 ] && break\n"
-                        "  sleep 0.01\n"
-                        "done\n"
-                        "kill -TERM $!\n"
-                        "wait $!\n",
-                        program(), quick_flags()));
-  // Results of an earlier run, which must not pass for this one's.
-  std::filesystem::create_directory(path("cut"));
-  put_bytes(path("cut/result.json"), "{}");
-  put_bytes(path("cut/report.html"), "");
-  EXPECT_EQ(shell("sh cut.sh"), 0) << bytes_of(path("error.txt"));
-  const std::string out = bytes_of(path("out.txt"));
-  EXPECT_TRUE(contains(out, "Interrupted after step")) << out;
-  EXPECT_TRUE(contains(out, "--resume cut/checkpoint.h5 --out cut")) << out;
-  EXPECT_FALSE(std::filesystem::exists(path("cut/result.json")));
-  EXPECT_FALSE(std::filesystem::exists(path("cut/report.html")));
-  const int64_t step = CheckpointReader(path("cut/checkpoint.h5")).head().step;
-  const Outcome resumed =
-      call(fmt::format("--resume cut/checkpoint.h5 --threads 2 --stop-at {} --out cut", step + 3));
-  EXPECT_EQ(resumed.status, 0) << resumed.error;
-  EXPECT_EQ(CheckpointReader(path("cut/checkpoint.h5")).head().step, step + 3);
+  for (const char* signal : {"TERM", "INT"}) {
+    put_bytes(
+        path("cut.sh"),
+        fmt::format("{} {} --steps 1000000 --save-every 7 --out cut > out.txt 2> error.txt &\n"
+                    "for i in $(seq 1000); do\n"
+                    "  [ -e cut/checkpoint.h5 ] && break\n"
+                    "  sleep 0.01\n"
+                    "done\n"
+                    "kill -{} $!\n"
+                    "wait $!\n",
+                    program(), quick_flags(), signal));
+    // Results of an earlier run, which must not pass for this one's.
+    std::filesystem::remove_all(path("cut"));
+    std::filesystem::create_directory(path("cut"));
+    put_bytes(path("cut/result.json"), "{}");
+    put_bytes(path("cut/report.html"), "");
+    EXPECT_EQ(shell("sh cut.sh"), 0) << bytes_of(path("error.txt"));
+    const std::string out = bytes_of(path("out.txt"));
+    EXPECT_TRUE(contains(out, "Interrupted after step")) << signal << ": " << out;
+    EXPECT_TRUE(contains(out, "--resume cut/checkpoint.h5 --out cut")) << out;
+    EXPECT_FALSE(std::filesystem::exists(path("cut/result.json")));
+    EXPECT_FALSE(std::filesystem::exists(path("cut/report.html")));
+    const int64_t step = CheckpointReader(path("cut/checkpoint.h5")).head().step;
+    const Outcome resumed = call(
+        fmt::format("--resume cut/checkpoint.h5 --threads 2 --stop-at {} --out cut", step + 3));
+    EXPECT_EQ(resumed.status, 0) << resumed.error;
+    EXPECT_EQ(CheckpointReader(path("cut/checkpoint.h5")).head().step, step + 3);
+  }
+}
+
+TEST_F(HmmProgramTest, KeepsTheNewestCheckpointsAndTheBest) {
+  const Outcome run = quick("--steps 40 --test-every 10 --save-every 8 --keep 2 --best --out kept");
+  ASSERT_EQ(run.status, 0) << run.error;
+  const auto step_of = [&](const std::string& name) {
+    return CheckpointReader(path("kept/" + name)).head().step;
+  };
+  EXPECT_EQ(step_of("checkpoint.h5"), 40);
+  EXPECT_EQ(step_of("checkpoint-00000040.h5"), 40);
+  int64_t numbered = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(path("kept"))) {
+    numbered += entry.path().filename().string().starts_with("checkpoint-") ? 1 : 0;
+  }
+  EXPECT_EQ(numbered, 2);
+  // The lowest of the losses in the log.
+  int64_t step = 0, best_step = 0;
+  double best = 1e9;
+  std::istringstream log(bytes_of(path("kept/metrics.jsonl")));
+  for (std::string line; std::getline(log, line);) {
+    const Json record = Json::parse(line, "metrics.jsonl");
+    ++step;
+    if (const Json* loss = record.find("test_loss");
+        loss != nullptr && record.get<double>("test_loss") < best) {
+      best = record.get<double>("test_loss");
+      best_step = step;
+    }
+  }
+  ASSERT_EQ(step, 40);
+  EXPECT_EQ(step_of("best.h5"), best_step);
+  EXPECT_EQ(call("--resume kept/best.h5 --out on").status, 0);
 }
 
 // A CUDA device, real or emulated, is a flag; a run begun there goes on elsewhere.
@@ -143,9 +179,9 @@ TEST_F(HmmProgramCuda, TrainsThereAndGoesOnHere) {
 TEST_F(HmmProgramTest, ADeviceThatIsNotThereIsOneLine) {
   expect_failure(2, "--device: got gpu, expected cpu, cuda or cuda:<n>",
                  quick("--out run --device gpu"));
-  expect_failure(2, "--device: got cuda:99, expected",
-                 quick("--out run --device cuda:99"));
-  expect_failure(2, "--precision: got bf16, which wants --device cuda, expected f32 or f64 on the CPU",
+  expect_failure(2, "--device: got cuda:99, expected", quick("--out run --device cuda:99"));
+  expect_failure(2,
+                 "--precision: got bf16, which wants --device cuda, expected f32 or f64 on the CPU",
                  quick("--out run --precision bf16"));
 }
 

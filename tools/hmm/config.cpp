@@ -156,6 +156,10 @@ void HmmOptions::declare_run() {
   options_.add("--save-every", &c.save_every, "steps between checkpoints; 0: at the end only")
       .at_least(0)
       .local();
+  options_.add("--keep", &c.keep, "also keep the last N checkpoints, as checkpoint-STEP.h5")
+      .at_least(0)
+      .local();
+  options_.add("--best", &c.best, "also keep the one of the lowest test loss, as best.h5").local();
   options_.add("--threads", &c.threads, "processors to use [all]")
       .at_least(1)
       .at_most(4096)
@@ -208,6 +212,9 @@ void HmmOptions::check() const {
   if (c.last_step() > c.steps) {
     options_.refuse("--stop-at", fmt::format("got {}, expected at most --steps, which is {}",
                                              *c.stop_at, c.steps));
+  }
+  if (c.best && c.test_every == 0) {
+    options_.refuse("--best", "got no --test-every above 0, expected tests to judge by");
   }
   if (!c.corpus && c.seq >= c.ginc.train_length) {
     options_.refuse("--seq",

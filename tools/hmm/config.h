@@ -56,6 +56,8 @@ struct HmmConfig {
   std::optional<std::string> resume;
   std::optional<int64_t> stop_at;
   int64_t save_every = 0;  // steps; 0: at the end only
+  int64_t keep = 0;        // numbered checkpoints, beside checkpoint.h5
+  bool best = false;
   std::optional<int64_t> threads;
   std::string device = "cpu";
   bool verbose = false;

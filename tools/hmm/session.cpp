@@ -11,6 +11,7 @@
 
 #include "engine/error.h"
 #include "engine/file.h"
+#include "engine/retention.h"
 #include "ops/device_report.h"
 #include "tools/hmm/console.h"
 #include "tools/hmm/evaluation.h"
@@ -220,6 +221,11 @@ std::string Session::progress_fields() const {
 
 void Session::test() {
   log_.add_test(trainer_.steps_done(), test_loss(trainer_.model(), data_.corpus.test));
+  const std::vector<double>& losses = log_.test_loss();
+  if (config_.best && losses.back() == std::ranges::min(losses)) {
+    save();
+    link_file(path("checkpoint.h5"), path("best.h5"));
+  }
 }
 
 void Session::save() {
@@ -232,6 +238,7 @@ void Session::save() {
   // They speak of an earlier checkpoint, perhaps of another run.
   for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
   save_run(path("checkpoint.h5"), state_, configuration_, where);
+  if (config_.keep > 0) keep_newest(path("checkpoint.h5"), trainer_.steps_done(), config_.keep);
   write_file(path("metrics.jsonl"), log_.json_lines());
   saved_at_ = trainer_.steps_done();
 }
