@@ -22,12 +22,16 @@ namespace {
 
 constexpr unsigned kNoOrder = 1;  // switching orders nothing
 
+// Blocks take turns with so many disjoint sets of fibers: a barrier orders all of a block, so a
+// block that shared any of them with the one before would come after it.
+constexpr unsigned kSets = 2;
+
 // Enough of them that blocks of one thread, too, can be seen to race.
-constexpr unsigned kLeastFibers = 64;
+constexpr unsigned kLeastInSet = 32;
 
 void* engine;
-void* fibers[kMaxThreads];
-unsigned num_fibers, shift;
+void* fibers[kSets * kMaxThreads];
+unsigned num_in_set, block;
 
 }  // namespace
 
@@ -45,19 +49,21 @@ OFFSHOOT_UNSANITIZED void forget(void* begin, size_t bytes) {
 
 OFFSHOOT_UNSANITIZED void begin_identities(int num_threads) {
   engine = __tsan_get_current_fiber();
-  num_fibers = std::max(static_cast<unsigned>(num_threads), kLeastFibers);
-  for (unsigned i = 0; i < num_fibers; i++) {
+  num_in_set = std::max(static_cast<unsigned>(num_threads), kLeastInSet);
+  for (unsigned i = 0; i < kSets * num_in_set; i++) {
     if (fibers[i] == nullptr) fibers[i] = __tsan_create_fiber(0);
   }
 }
 
-OFFSHOOT_UNSANITIZED void renew_identities() { shift++; }
+OFFSHOOT_UNSANITIZED void renew_identities() { block++; }
 
 OFFSHOOT_UNSANITIZED void as_engine() { __tsan_switch_to_fiber(engine, kNoOrder); }
 
 OFFSHOOT_UNSANITIZED void as_thread() {
   const auto thread = static_cast<unsigned>(scheduler.current);
-  __tsan_switch_to_fiber(fibers[(thread + shift) % num_fibers], kNoOrder);
+  // Shifted, so that blocks of one set that have no barrier can be seen to race, too.
+  const unsigned in_set = (thread + block / kSets) % num_in_set;
+  __tsan_switch_to_fiber(fibers[block % kSets * num_in_set + in_set], kNoOrder);
 }
 
 }  // namespace offshoot::emulation
