@@ -206,6 +206,10 @@ std::string_view to_string(Json::Kind kind) {
   return kNames[static_cast<size_t>(kind)];
 }
 
+Json::Json(std::nullptr_t) : Json() {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(std::string_view value) : value_(std::string(value)) {}
+Json::Json(const char* value) : value_(std::string(value)) {}
 Json::Json() = default;
 Json::Json(const Json& other) = default;
 Json::Json(Json&& other) noexcept = default;

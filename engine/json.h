@@ -28,19 +28,14 @@ class Json {
   using Object = std::vector<Member>;
 
   Json();  // null
-  Json(std::nullptr_t) : Json() {}
-  template <std::same_as<bool> T>
-  Json(T value) : value_(value) {}
-  template <std::integral T>
-  requires(!std::same_as<T, bool>) Json(T value)
-      : value_(to_int64(value)) {}  // throws Error beyond int64
-  template <std::floating_point T>
-  Json(T value) : value_(static_cast<double>(value)) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(const char* value) : value_(std::string(value)) {}
+  Json(std::nullptr_t);
   template <class T>
-  Json(const std::vector<T>& values) : value_(Array(values.begin(), values.end())) {}
+  requires std::integral<T> || std::floating_point<T> Json(T value);  // throws Error beyond int64
+  Json(std::string value);
+  Json(std::string_view value);
+  Json(const char* value);
+  template <class T>
+  Json(const std::vector<T>& values);
 
   Json(const Json& other);
   Json(Json&& other) noexcept;
@@ -118,11 +113,6 @@ class Json {
   bool operator==(const Json& other) const;
 
  private:
-  template <class T>
-  static int64_t to_int64(T value) {
-    if (!std::in_range<int64_t>(value)) refuse_integer();
-    return static_cast<int64_t>(value);
-  }
   [[noreturn]] static void refuse_integer();
   const Json& descend(std::initializer_list<Step> steps) const;
   void read(std::initializer_list<Step> steps, bool& out) const;
@@ -139,6 +129,22 @@ struct Json::Member {
   Json value;
   bool operator==(const Member&) const = default;
 };
+
+// Here, where Member is complete: clang looks into its vectors at once.
+template <class T>
+requires std::integral<T> || std::floating_point<T> Json::Json(T value) {
+  if constexpr (std::same_as<T, bool>) {
+    value_ = value;
+  } else if constexpr (std::integral<T>) {
+    if (!std::in_range<int64_t>(value)) refuse_integer();
+    value_ = static_cast<int64_t>(value);
+  } else {
+    value_ = static_cast<double>(value);
+  }
+}
+
+template <class T>
+Json::Json(const std::vector<T>& values) : value_(Array(values.begin(), values.end())) {}
 
 std::string_view to_string(Json::Kind kind);
 

@@ -12,6 +12,7 @@
 #include "engine/hdf5_walk.h"
 #include "engine/partial_load.h"
 #include "tests/engine/broken_file.h"
+#include "tests/engine/file_test.h"
 #include "tests/engine/small_run.h"
 #include "tests/fuzz/memory_file.h"
 
@@ -182,7 +183,6 @@ void edit(FuzzedDataProvider& input, hid_t file) {
 std::string good_file() {
   SmallRun run;
   live(run);
-  const MemoryFile place("");
   // A save replaces its file, so a name in memory will not do.
   const std::string path = fmt::format("/tmp/offshoot-fuzz-{}.h5", ::getpid());
   save(path, run);

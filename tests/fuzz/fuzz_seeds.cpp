@@ -13,15 +13,16 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string folder = argv[1], scratch = folder + "/scratch";
-  testing::SmallRun run;
+  offshoot::testing::SmallRun run;
   live(run);
   save(scratch, run);
   const std::string good = bytes_of(scratch);
-  put_bytes(folder + "/good.h5", testing::bare(good));
+  put_bytes(folder + "/good.h5", offshoot::testing::bare(good));
   put_bytes(folder + "/checkpoint.h5", good);
   int number = 0;
-  for (const testing::BrokenFile& file : testing::edited_files(good, scratch)) {
-    put_bytes(fmt::format("{}/edited-{}.h5", folder, number++), testing::bare(file.bytes));
+  for (const offshoot::testing::BrokenFile& file : offshoot::testing::edited_files(good, scratch)) {
+    put_bytes(fmt::format("{}/edited-{}.h5", folder, number++),
+              offshoot::testing::bare(file.bytes));
   }
   return 0;
 }

@@ -3,8 +3,8 @@
 add_library(offshoot_flags INTERFACE)
 target_compile_features(offshoot_flags INTERFACE cxx_std_20)
 target_compile_options(offshoot_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Werror
-                            -Wno-error=stringop-overflow>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Werror>
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-error=stringop-overflow>)
 # CMake 3.25 passes nvcc no -std; cuda/check.h asserts it.
 target_compile_options(offshoot_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --Werror=all-warnings -Xcompiler=-Wall,-Wextra>)
@@ -23,7 +23,7 @@ if(OFFSHOOT_SANITIZE)
   # maybe-uninitialized: instrumented code makes g++ 12 raise it falsely.
   target_compile_options(offshoot_flags INTERFACE
     -fsanitize=${OFFSHOOT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
-    -Wno-error=maybe-uninitialized)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-error=maybe-uninitialized>)
   target_link_options(offshoot_flags INTERFACE -fsanitize=${OFFSHOOT_SANITIZE})
 endif()
 target_compile_definitions(offshoot_flags INTERFACE
