@@ -2,6 +2,7 @@
 #   the block at a header's head      documents the file
 #   a block right above a declaration documents it; what a blank line follows is left alone
 #   a comment behind a declaration    documents it, lines aligned under it included
+#   an operation without one          is what the head of its file in ops/ says
 #   comments in function bodies       are left alone
 #   tools/examples/*.cpp              becomes a page: the head as its text, then the program
 # In a block "Label   text" begins a labelled paragraph, and indented lines are shown as they stand.
@@ -13,10 +14,12 @@ function escaped(text,    out, i, c, quoted) {
   quoted = 0
   for (i = 1; i <= length(text); ++i) {
     c = substr(text, i, 1)
-    if (c == "`") quoted = !quoted
+    if (c == "`" || c == "\"") quoted = !quoted
     if (!quoted && index("\\@<>#&%$", c)) out = out "\\"
     out = out c
   }
+  gsub(/e\.g\. /, "e.g.\\ ", out)  # no ends of sentences, at which a summary would stop
+  gsub(/et al\. /, "et al.\\ ", out)
   return out
 }
 
@@ -110,6 +113,8 @@ function follow(code,    i, c) {
 
 BEGIN {
   is_example = file ~ /tools\/examples\//
+  is_op = match(file, /ops\/[a-z_]+\.h$/)
+  if (is_op) name = substr(file, RSTART)
   head = 1
   mark = "///"
 }
@@ -161,9 +166,14 @@ is_example {
       flush_plain()
     } else {
       put_block()
+      blocks_before = 1
     }
     blocks = 0
   }
+  if (is_op && !blocks_before && depth == 1 && statement ~ /^ *$/ && $0 ~ /^[A-Z][A-Za-z]* [a-z_0-9]+\(/) {
+    print "/// See " name " for its contract."
+  }
+  blocks_before = 0
   head = 0
   trailing = 0
   code = $0

@@ -55,7 +55,7 @@ struct Model final : Module {
 double train(Model& model, int32_t first, int64_t steps) {
   AdamW optimizer(decay_matrices_only(model, /*weight_decay=*/0.01));
   for (int64_t step = 1;; ++step) {
-    const Random random(/*seed=*/1, /*stream=*/static_cast<uint64_t>(step));
+    const Random random(/*seed=*/1, /*stream=*/step);
     const Tensor x = normal({256, 16}, DType::f32, random, 0.0, 1.0);
     const Tensor labels({256}, DType::i32);
     for (int64_t n = 0; n < 256; ++n) {

@@ -72,7 +72,7 @@ int main() {
   AdamW optimizer({{parameters(moe)}});
   Tensor x;
   for (int64_t step = 0; step <= 500; ++step) {
-    const Random random(/*seed=*/1, /*stream=*/static_cast<uint64_t>(step));
+    const Random random(/*seed=*/1, /*stream=*/step);
     x = normal({kTokens, kFeatures}, DType::f32, random, /*mean=*/0.0, /*deviation=*/1.0);
     Tape tape;
     Context context{tape, /*train=*/true};

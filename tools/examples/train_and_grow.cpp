@@ -49,7 +49,7 @@ void train(bool grow) {
   double sum = 0;  // of the last 100 losses
   fmt::print("{} growth:", grow ? "with" : "without");
   for (int64_t step = 0; step < 1000; ++step) {
-    const Random random(/*seed=*/1, /*stream=*/static_cast<uint64_t>(step));
+    const Random random(/*seed=*/1, /*stream=*/step);
     const Tensor x = normal({256, 1}, DType::f32, random, /*mean=*/0.0, /*deviation=*/1.0);
     const Tensor target = x.clone();
     for (float& y : target.elements<float>()) y = std::sin(3 * y);

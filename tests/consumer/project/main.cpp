@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   AdamW optimizer({{parameters(moe)}});
   double first = 0, last = 0;
   for (int64_t step = 0; step < 100; ++step) {
-    const Random random(1, static_cast<uint64_t>(step));
+    const Random random(1, step);
     const Tensor x = normal({64, 8}, DType::f32, random, 0.0, 1.0);
     Tape tape;
     Context context{tape, true};
