@@ -85,7 +85,7 @@ int main() {
 
   Tape tape = Tape::none();  // records nothing
   Context context{tape};
-  const auto routing = moe.router().forward(context, x, 1).routing;
+  const auto routing = moe.router().forward(context, x, /*row_alignment=*/1).routing;
   const auto far = moe.router().forward(context, scale(tape, x, 100.0), 1).routing;
   int64_t same = 0;
   for (int64_t n = 0; n < kTokens; ++n) {
