@@ -24,7 +24,7 @@ foreach(file bin/offshoot-hmm include/offshoot/engine/tape.h include/offshoot/ma
   endif()
 endforeach()
 foreach(file IN LISTS installed)
-  if(file MATCHES "hdf5_(driver|handle|types)\\.h$|/tools/|/emulation/|\\.(cpp|cu|cuh)$")
+  if(file MATCHES "hdf5_(driver|handle|types)\\.h$|^include/.*(/tools/|/emulation/|\\.(cpp|cu|cuh)$)")
     message(FATAL_ERROR "${file} is installed, and private")
   endif()
   # Nothing in it may point to where it was built, or first installed.

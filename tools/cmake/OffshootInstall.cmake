@@ -32,6 +32,8 @@ get_property(offshoot_programs GLOBAL PROPERTY OFFSHOOT_PROGRAMS)
 install(TARGETS ${offshoot_programs} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/examples DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  FILES_MATCHING PATTERN "*.cpp")
 
 set(offshoot_package ${CMAKE_INSTALL_LIBDIR}/cmake/offshoot)
 install(EXPORT offshoot-targets NAMESPACE offshoot:: DESTINATION ${offshoot_package})
