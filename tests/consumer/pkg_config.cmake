@@ -4,6 +4,10 @@ include(${CMAKE_CURRENT_LIST_DIR}/run.cmake)
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
 set(ENV{PKG_CONFIG_PATH} ${PREFIX}/${LIBDIR}/pkgconfig)
+# pkg-config says where to link from; where to load from is the system's affair.
+if(HAS_CUDA)
+  set(ENV{LD_LIBRARY_PATH} ${CUDA_LIBRARIES}:$ENV{LD_LIBRARY_PATH})
+endif()
 
 # Compiles `source` with what pkg-config says of `package`, in one call.
 function(compile package source program)
