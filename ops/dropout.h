@@ -6,8 +6,9 @@
 //          from `stream`, step and micro-batch, is compared with rate 2^32. It is computed again in
 //          backward.
 // Shapes   x any, f32 or f64, on CUDA f32 or bf16; out like x. Not training, or at rate 0, out is x
-// itself. Saved    nothing but the key. Backward adds into dx. Throws   Error when x has another
-// dtype, or rate is not in [0, 1).
+//          itself.
+// Saved    nothing but the key. Backward adds into dx.
+// Throws   Error when x has another dtype, or rate is not in [0, 1).
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@ endif()
 
 option(OFFSHOOT_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(OFFSHOOT_FUZZ "Build the fuzz targets; needs clang" OFF)
+option(OFFSHOOT_COMPILE_INSTALLED "Let a test compile every installed header alone" OFF)
 option(OFFSHOOT_PORTABLE "Build for any x86-64 instead of this machine's processor" OFF)
 set(OFFSHOOT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
 set(OFFSHOOT_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON or OFF")

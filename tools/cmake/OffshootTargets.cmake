@@ -1,3 +1,5 @@
+include(GNUInstallDirs)
+
 # What every target of ours is compiled with. stringop-overflow: a false alarm of g++ 12 in fmt 9
 # at -O3.
 add_library(offshoot_flags INTERFACE)
@@ -35,20 +37,23 @@ function(offshoot_library name)
   add_library(offshoot_${name} STATIC ${ARG_SOURCES})
   add_library(offshoot::${name} ALIAS offshoot_${name})
   target_include_directories(offshoot_${name} PUBLIC
-    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:include/offshoot>)
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/offshoot>)
   target_compile_features(offshoot_${name} PUBLIC cxx_std_20)
   target_link_libraries(offshoot_${name} PRIVATE $<BUILD_INTERFACE:offshoot_flags>)
   target_link_libraries(offshoot_${name} ${ARG_LINK})
   set_target_properties(offshoot_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# offshoot_program(offshoot-hmm SOURCES ... LINK ...): lands in <build>/bin.
+# offshoot_program(offshoot-hmm SOURCES ... LINK ...): lands in <build>/bin, and is installed.
 function(offshoot_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE offshoot_flags ${ARG_LINK})
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+  # Installed, it still finds CUDA's libraries where the toolkit is.
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin INSTALL_RPATH_USE_LINK_PATH ON)
+  set_property(GLOBAL APPEND PROPERTY OFFSHOOT_PROGRAMS ${name})
 endfunction()
 
 # offshoot_test_program(engine_tests SOURCES ... LINK ... [OPTIMISED x_test.cpp]): files of tests are

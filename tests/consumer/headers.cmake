@@ -1,0 +1,43 @@
+# Every installed header stands alone. It is the tree's, byte for byte, which header_check compiles
+# alone; here the preprocessor shows that it finds all of its includes in the installed folder, and
+# none elsewhere but in the system's. That costs a tenth of compiling them, which COMPILE asks for.
+include(${CMAKE_CURRENT_LIST_DIR}/run.cmake)
+
+set(include ${PREFIX}/include/offshoot)
+file(GLOB_RECURSE headers RELATIVE ${include} ${include}/*.h)
+list(LENGTH headers count)
+if(count LESS 100)
+  message(FATAL_ERROR "got ${count} headers under ${include}, expected all")
+endif()
+
+if(NOT COMPILE)
+  foreach(header IN LISTS headers)
+    file(SHA256 ${include}/${header} installed)
+    file(SHA256 ${SOURCE}/${header} own)
+    if(NOT installed STREQUAL own)
+      message(FATAL_ERROR "${header} is not the tree's")
+    endif()
+    run(${CXX} -std=c++20 -I${include} -M ${include}/${header})
+    if(output MATCHES "[^ ]*${SOURCE}/(cuda|engine|ops|optim|models|mass|tools|tests)/[^ ]*")
+      message(FATAL_ERROR "${header} includes ${CMAKE_MATCH_0}")
+    endif()
+  endforeach()
+  return()
+endif()
+
+file(REMOVE_RECURSE ${WORK})
+set(sources "")
+foreach(header IN LISTS headers)
+  string(REPLACE "/" "_" stem ${header})
+  file(WRITE ${WORK}/source/${stem}.cpp "#include \"${header}\"\n#include \"${header}\"\n")
+  string(APPEND sources " ${stem}.cpp")
+endforeach()
+file(WRITE ${WORK}/source/CMakeLists.txt "
+  cmake_minimum_required(VERSION 3.25)
+  project(headers LANGUAGES CXX)
+  find_package(offshoot CONFIG REQUIRED)
+  add_library(headers OBJECT ${sources})
+  target_compile_options(headers PRIVATE -O0 -Wall -Wextra -Werror)
+  target_link_libraries(headers PRIVATE offshoot::offshoot offshoot::testing)")
+run(${configure} -S ${WORK}/source)
+run(${CMAKE_COMMAND} --build ${WORK} --parallel)
