@@ -15,7 +15,7 @@ foreach(folder cuda engine ops optim models mass)
   endif()
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/offshoot FILES_MATCHING PATTERN "*.h"
-    REGEX "hdf5_(driver|handle|types)\\.h$" EXCLUDE)  # private
+    REGEX "hdf5_(driver|handle|state|types)\\.h$" EXCLUDE)  # private
 endforeach()
 
 # For authors of operations: not part of offshoot::offshoot.
