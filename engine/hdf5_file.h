@@ -182,8 +182,25 @@ class H5Reader {
   std::vector<std::string> objects(std::string_view group = "/") const;
 
  private:
+  friend class H5Pieces;
   struct State;
   int64_t count(std::string_view dataset) const;
+  std::unique_ptr<State> state_;
+};
+
+// The same pieces, each when it is asked for. The reader outlives this.
+class H5Pieces {
+ public:
+  H5Pieces(const H5Reader& file, std::string_view dataset, int64_t piece_bytes);
+  ~H5Pieces();
+  H5Pieces(const H5Pieces&) = delete;
+  H5Pieces& operator=(const H5Pieces&) = delete;
+
+  // Valid until the next call. Empty at the end, where a wrong `xxh3` throws.
+  std::span<const std::byte> next();
+
+ private:
+  struct State;
   std::unique_ptr<State> state_;
 };
 

@@ -1,5 +1,6 @@
 // Datasets that need not fit into memory, read piece by piece.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "engine/hdf5_file.h"
@@ -10,79 +11,111 @@
 namespace offshoot {
 namespace {
 
-// A box of elements that lie behind one another in row-major order.
-struct Slab {
+// A shape cut into boxes of elements that lie behind one another in row-major order: whole along
+// the axes behind `axis`, one index along those before it.
+class Slabs {
+ public:
+  // Of at most `most` elements, and at least one.
+  Slabs(const Shape& shape, int64_t most) : shape_(shape), axis_(shape.rank() - 1) {
+    if (shape.size() == 0) return;
+    while (axis_ > 0 && row_ * shape[axis_] <= most) row_ *= shape[axis_--];
+    step_ = std::max<int64_t>(1, most / row_);
+    const auto rank = static_cast<size_t>(shape.rank());
+    start.assign(rank, 0);
+    count.assign(rank, 1);
+    for (int i = axis_ + 1; i < shape.rank(); ++i) {
+      count[static_cast<size_t>(i)] = static_cast<hsize_t>(shape[i]);
+    }
+  }
+
+  // Moves on to the next one. False at the end.
+  bool next() {
+    if (first_ >= shape_.size()) return false;
+    if (shape_.rank() == 0) return elements = 1, ++first_, true;
+    int64_t rest = first_ / row_;  // the row is whole: counts those along `axis` and before it
+    const int64_t at = rest % shape_[axis_];
+    const int64_t rows = std::min(step_, shape_[axis_] - at);
+    for (int i = axis_; i >= 0; rest /= shape_[i--]) {
+      start[static_cast<size_t>(i)] = static_cast<hsize_t>(rest % shape_[i]);
+    }
+    count[static_cast<size_t>(axis_)] = static_cast<hsize_t>(rows);
+    elements = rows * row_;
+    first_ += elements;
+    return true;
+  }
+
   std::vector<hsize_t> start;
   std::vector<hsize_t> count;
-  int64_t elements = 1;
-};
+  int64_t elements = 0;
 
-// Cuts `shape`, of at least one axis, into slabs of at most `most` elements, in order: whole along
-// the axes behind `axis`, one index along those before it.
-void each_slab(const Shape& shape, int64_t most, const std::function<void(const Slab&)>& f) {
-  int axis = shape.rank() - 1;
-  int64_t row = 1;  // elements behind one index of `axis`
-  while (axis > 0 && row * shape[axis] <= most) row *= shape[axis--];
-  const int64_t step = std::max<int64_t>(1, most / row);
-  const auto rank = static_cast<size_t>(shape.rank());
-  Slab slab{std::vector<hsize_t>(rank, 0), std::vector<hsize_t>(rank, 1), 1};
-  for (int i = axis + 1; i < shape.rank(); ++i) {
-    slab.count[static_cast<size_t>(i)] = static_cast<hsize_t>(shape[i]);
-  }
-  const int64_t outer = shape.size() / (row * shape[axis]);
-  for (int64_t index = 0; index < outer; ++index) {
-    int64_t rest = index;
-    for (int i = axis - 1; i >= 0; --i) {
-      slab.start[static_cast<size_t>(i)] = static_cast<hsize_t>(rest % shape[i]);
-      rest /= shape[i];
-    }
-    for (int64_t at = 0; at < shape[axis]; at += step) {
-      const int64_t rows = std::min(step, shape[axis] - at);
-      slab.start[static_cast<size_t>(axis)] = static_cast<hsize_t>(at);
-      slab.count[static_cast<size_t>(axis)] = static_cast<hsize_t>(rows);
-      slab.elements = rows * row;
-      f(slab);
-    }
-  }
-}
+ private:
+  Shape shape_;
+  int axis_;
+  int64_t row_ = 1;   // elements behind one index of `axis_`
+  int64_t step_ = 1;  // indices of `axis_` in a slab
+  int64_t first_ = 0;
+};
 
 }  // namespace
 
-void H5Reader::each_piece(std::string_view dataset, int64_t piece_bytes, const Piece& f) const {
-  const H5Dataset data = state_->dataset(dataset);
-  const int64_t element = element_bytes(data.known);
-  if (element == 0) state_->refuse(dataset, "got {}, expected numbers", to_string(data.known));
-  const int64_t most = std::max<int64_t>(1, piece_bytes / element);
-  std::vector<std::byte> buffer(static_cast<size_t>(element * std::min(most, data.shape.size())));
-  const std::string expected = state_->expected_hash(dataset, data);
-  Xxh3Stream hash;
-  int64_t first = 0;
-  const auto take = [&](hid_t memory, hid_t space, int64_t elements) {
-    if (H5Dread(data.handle, h5_number_type(data.known), memory, space, H5P_DEFAULT,
-                buffer.data()) < 0) {
-      state_->give_up(dataset, "cannot be read");
-    }
-    const auto bytes = std::span(buffer).first(static_cast<size_t>(element * elements));
-    hash.update(bytes);
-    f(first, bytes);
-    first += elements;
-  };
-  if (data.shape.rank() == 0) {
-    take(H5S_ALL, H5S_ALL, 1);
-  } else if (data.shape.size() > 0) {
-    each_slab(data.shape, most, [&](const Slab& slab) {
-      const auto elements = static_cast<hsize_t>(slab.elements);
-      const H5Handle memory(H5Screate_simple(1, &elements, nullptr), H5Sclose);
-      if (!memory || H5Sselect_hyperslab(data.space, H5S_SELECT_SET, slab.start.data(), nullptr,
-                                         slab.count.data(), nullptr) < 0) {
-        state_->give_up(dataset, "cannot be read");
-      }
-      take(memory, data.space, slab.elements);
-    });
+struct H5Pieces::State {
+  State(const H5Reader::State& f, std::string_view dataset, int64_t piece_bytes)
+      : file(f),
+        name(dataset),
+        data(f.dataset(dataset)),
+        element(element_bytes(data.known)),
+        slabs(data.shape, element == 0 ? 1 : std::max<int64_t>(1, piece_bytes / element)),
+        expected(f.expected_hash(dataset, data)) {
+    if (element == 0) file.refuse(name, "got {}, expected numbers", to_string(data.known));
   }
-  const std::string got = to_string(hash.digest());
-  if (!expected.empty() && got != expected) {
-    state_->refuse(dataset, "is damaged: got xxh3 {}, expected {}", got, expected);
+
+  std::span<const std::byte> next() {
+    if (!slabs.next()) {
+      const std::string got = to_string(hash.digest());
+      if (!expected.empty() && got != expected) {
+        file.refuse(name, "is damaged: got xxh3 {}, expected {}", got, expected);
+      }
+      return {};
+    }
+    buffer.resize(static_cast<size_t>(element * slabs.elements));
+    const auto elements = static_cast<hsize_t>(slabs.elements);
+    const bool scalar = data.shape.rank() == 0;
+    const H5Handle memory(scalar ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, &elements, nullptr),
+                          H5Sclose);
+    const bool selected =
+        memory && (scalar || H5Sselect_hyperslab(data.space, H5S_SELECT_SET, slabs.start.data(),
+                                                 nullptr, slabs.count.data(), nullptr) >= 0);
+    if (!selected || H5Dread(data.handle, h5_number_type(data.known), memory, data.space,
+                             H5P_DEFAULT, buffer.data()) < 0) {
+      file.give_up(name, "cannot be read");
+    }
+    hash.update(buffer);
+    return buffer;
+  }
+
+  const H5Reader::State& file;
+  std::string name;
+  H5Dataset data;
+  int64_t element;
+  Slabs slabs;
+  std::string expected;
+  std::vector<std::byte> buffer;
+  Xxh3Stream hash;
+};
+
+H5Pieces::H5Pieces(const H5Reader& file, std::string_view dataset, int64_t piece_bytes)
+    : state_(std::make_unique<State>(*file.state_, dataset, piece_bytes)) {}
+H5Pieces::~H5Pieces() = default;
+
+std::span<const std::byte> H5Pieces::next() { return state_->next(); }
+
+void H5Reader::each_piece(std::string_view dataset, int64_t piece_bytes, const Piece& f) const {
+  const H5Info of = info(dataset);
+  H5Pieces pieces(*this, dataset, piece_bytes);
+  int64_t first = 0;
+  for (auto bytes = pieces.next(); !bytes.empty(); bytes = pieces.next()) {
+    f(first, bytes);
+    first += std::ssize(bytes) / element_bytes(of.type);
   }
 }
 
