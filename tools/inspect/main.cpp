@@ -31,7 +31,7 @@ constexpr std::string_view kDescription =
     "  verify   whether the file is whole and as it was written; exit status 0 or 1\n"
     "  export   the model's parameters, --safetensors OUT\n"
     "  report   the page that training wrote, --html OUT\n"
-    "Exit status 2: trouble. Only verify reads the whole file's hash.";
+    "Exit status 2: trouble. Only verify checks the hash of the whole file.";
 
 struct Settings {
   std::vector<std::string> arguments;

@@ -22,8 +22,8 @@ struct Shade {
   int background;
   int text;
 };
-constexpr std::array<Shade, 8> kShades{
-    {{54, 255}, {60, 255}, {24, 255}, {30, 255}, {36, 16}, {71, 16}, {149, 16}, {226, 16}}};
+constexpr std::array<Shade, 7> kShades{
+    {{54, 255}, {24, 255}, {30, 255}, {36, 16}, {77, 16}, {149, 16}, {226, 16}}};
 
 std::string cell(double value, double most, const Terminal& terminal) {
   if (!std::isfinite(value)) return pad_left(kMissing, kCell);

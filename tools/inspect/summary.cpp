@@ -66,6 +66,21 @@ std::vector<Module> modules_of(const std::vector<ParameterInfo>& parameters) {
   return modules;
 }
 
+// Lines of at most `width` columns, broken at spaces; a word that is longer has a line of its own.
+std::vector<std::string> folded(std::string_view text, int64_t width) {
+  std::vector<std::string> lines(1);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word(text.substr(at, end - at));
+    if (!lines.back().empty() && columns_of(lines.back()) + 1 + columns_of(word) > width) {
+      lines.emplace_back();
+    }
+    lines.back() += (lines.back().empty() ? "" : " ") + word;
+    at = end + 1;
+  }
+  return lines;
+}
+
 std::string heading(const Terminal& terminal, std::string_view text) {
   return '\n' + terminal.bold(text) + '\n';
 }
@@ -145,9 +160,13 @@ std::string provenance_text(const H5Reader& h5, const Terminal& terminal, int64_
   for (const auto& [name, text] : pairs) names = std::max(names, columns_of(displayable(name)));
   std::string text = heading(terminal, "How it was made");
   for (const auto& [name, value] : pairs) {
-    std::string shown = displayable(value);
-    if (width > 0) shown = cut_end(shown, std::max<int64_t>(20, width - names - 4));
-    text += fmt::format("  {}  {}\n", pad_right(displayable(name), names), shown);
+    const std::string shown = displayable(value);
+    const auto lines = width > 0 ? folded(shown, std::max<int64_t>(20, width - names - 4))
+                                 : std::vector<std::string>{shown};
+    for (size_t i = 0; i < lines.size(); ++i) {
+      text +=
+          fmt::format("  {}  {}\n", pad_right(i == 0 ? displayable(name) : "", names), lines[i]);
+    }
   }
   return text;
 }
