@@ -89,22 +89,23 @@ TEST_F(InspectProgramTest, TheReportIsTheOneThatTrainingWrote) {
   EXPECT_EQ(inspect("diff run/checkpoint.h5 half/checkpoint.h5").status, 0);
 }
 
+// Nor has one that goes on from where it had one.
 TEST_F(InspectProgramTest, ARunThatIsNotFinishedHasNoReport) {
+  train("cut", "--steps 1000000 --stop-at 3");
+  ASSERT_EQ(inspect("report --html page.html cut/checkpoint.h5").status, 0);
   put_bytes(path("cut.sh"),
-            fmt::format("{} --steps 1000000 --save-every 7 --layers 1 --d-model 16 --heads 2 "
-                        "--hidden 8 --batch 4 --seq 16 --threads 1 --out cut > out.txt 2>&1 &\n"
-                        "for i in $(seq 1000); do\n"
-                        "  [ -e cut/checkpoint.h5 ] && break\n"
-                        "  sleep 0.02\n"
-                        "done\n"
-                        // The run goes on replacing the file meanwhile.
+            fmt::format("{} --resume cut/checkpoint.h5 --save-every 7 --threads 1 --out cut "
+                        "> out.txt 2>&1 &\n"
+                        // The run replaces the file meanwhile.
                         "for i in 1 2 3 4 5; do\n"
+                        "  sleep 0.1\n"
                         "  {} tree cut/checkpoint.h5 > tree.txt 2>> errors.txt\n"
                         "done\n"
                         "kill -TERM $!\n"
                         "wait $!\n",
                         program("offshoot-hmm"), program("offshoot-inspect")));
   ASSERT_EQ(shell("sh cut.sh"), 0) << bytes_of(path("out.txt"));
+  EXPECT_TRUE(contains(bytes_of(path("out.txt")), "Interrupted")) << bytes_of(path("out.txt"));
   EXPECT_EQ(bytes_of(path("errors.txt")), "");
   EXPECT_TRUE(contains(bytes_of(path("tree.txt")), "embedding.weight"));
   expect_trouble("report --html page.html cut/checkpoint.h5", "report/data is missing");
