@@ -89,7 +89,7 @@ std::string hash_of(int64_t bytes, Read read) {
   return to_string(stream.digest());
 }
 
-void check_payload(const InputFile& file, const UserBlock& block) {
+void check_length(const InputFile& file, const UserBlock& block) {
   const int64_t got = file.size() - kUserBlockBytes;
   if (got < block.bytes) {
     fail(kName, "{}: is truncated: got {} bytes behind its user block, expected {}", file.path(),
@@ -99,6 +99,9 @@ void check_payload(const InputFile& file, const UserBlock& block) {
     fail(kName, "{}: is damaged: got {} bytes behind its user block, expected {}", file.path(), got,
          block.bytes);
   }
+}
+
+void check_hash(const InputFile& file, const UserBlock& block) {
   const std::string hash = hash_of(
       block.bytes, [&](int64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
   if (hash != block.xxh3) {
@@ -131,22 +134,30 @@ void CheckpointWriter::commit() {
   file_.commit();
 }
 
-CheckpointReader::Opened CheckpointReader::open(const std::string& path) {
-  InputFile file(path);
+CheckpointReader::Opened CheckpointReader::open(InputFile file, bool verify) {
+  const std::string path = file.path();
   std::string head(static_cast<size_t>(kUserBlockBytes), '\0');
   const int64_t count = file.read(0, std::as_writable_bytes(std::span(head)));
   if (head.starts_with(kMagic)) {
     if (count < kUserBlockBytes) fail(kName, "{}: is truncated: got {} bytes", path, count);
-    check_payload(file, parse_user_block(path, head));
-    return {H5Reader(std::move(file), H5Reader::Trust::checked), true};
+    const UserBlock block = parse_user_block(path, head);
+    check_length(file, block);
+    if (verify) check_hash(file, block);
+    return {H5Reader(std::move(file), H5Reader::Trust::checked), verify};
   }
   if (head.starts_with(kSignature)) {
-    return {H5Reader(std::move(file), H5Reader::Trust::none), false};
+    const auto trust = verify ? H5Reader::Trust::none : H5Reader::Trust::checked;
+    return {H5Reader(std::move(file), trust), false};
   }
   fail(kName, "{}: is not a checkpoint: it begins neither as one nor as an HDF5 file", path);
 }
 
-CheckpointReader::CheckpointReader(const std::string& path) : CheckpointReader(open(path)) {}
+CheckpointReader::CheckpointReader(InputFile file)
+    : CheckpointReader(open(std::move(file), true)) {}
+
+CheckpointReader CheckpointReader::unverified(InputFile file) {
+  return CheckpointReader(open(std::move(file), false));
+}
 
 CheckpointReader::CheckpointReader(Opened opened)
     : h5_(std::move(opened.h5)), verified_(opened.verified) {

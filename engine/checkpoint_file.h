@@ -49,7 +49,12 @@ class CheckpointReader {
  public:
   // Throws Error when the file cannot be opened, is no checkpoint, comes from a newer version, is
   // truncated or damaged.
-  explicit CheckpointReader(const std::string& path);
+  explicit CheckpointReader(const std::string& path) : CheckpointReader(InputFile(path)) {}
+  explicit CheckpointReader(InputFile file);
+
+  // Without reading the file whole: only the user block and the length are checked. For a child
+  // process (engine/child.h), as a damaged file can hang or crash HDF5. Throws as above.
+  static CheckpointReader unverified(InputFile file);
 
   const std::string& path() const { return h5_.path(); }
   const H5Reader& h5() const { return h5_; }
@@ -63,7 +68,7 @@ class CheckpointReader {
     H5Reader h5;
     bool verified;
   };
-  static Opened open(const std::string& path);
+  static Opened open(InputFile file, bool verify);
   explicit CheckpointReader(Opened opened);
 
   H5Reader h5_;

@@ -8,6 +8,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <ranges>
 #include <span>
@@ -155,6 +156,15 @@ class H5Reader {
   void read_bytes(std::string_view dataset, H5Type type, std::span<std::byte> bytes) const;
   void expect(std::string_view dataset, const H5Info& expected) const;
 
+  // Calls f(first, bytes) for all elements of a number type in their order, in pieces of at most
+  // `piece_bytes` (and at least one element); `first` is the index of the piece's first element.
+  // A wrong `xxh3` throws after the last piece.
+  using Piece = std::function<void(int64_t first, std::span<const std::byte> bytes)>;
+  void each_piece(std::string_view dataset, int64_t piece_bytes, const Piece& f) const;
+
+  // What the file keeps of a dataset.
+  int64_t stored_bytes(std::string_view dataset) const;
+
   std::string read_text(std::string_view dataset) const;                // a scalar
   std::vector<std::string> read_texts(std::string_view dataset) const;  // one dimension
   std::vector<H5Column> read_table(std::string_view dataset) const;
@@ -172,8 +182,25 @@ class H5Reader {
   std::vector<std::string> objects(std::string_view group = "/") const;
 
  private:
+  friend class H5Pieces;
   struct State;
   int64_t count(std::string_view dataset) const;
+  std::unique_ptr<State> state_;
+};
+
+// The same pieces, each when it is asked for. The reader outlives this.
+class H5Pieces {
+ public:
+  H5Pieces(const H5Reader& file, std::string_view dataset, int64_t piece_bytes);
+  ~H5Pieces();
+  H5Pieces(const H5Pieces&) = delete;
+  H5Pieces& operator=(const H5Pieces&) = delete;
+
+  // Valid until the next call. Empty at the end, where a wrong `xxh3` throws.
+  std::span<const std::byte> next();
+
+ private:
+  struct State;
   std::unique_ptr<State> state_;
 };
 

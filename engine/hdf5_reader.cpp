@@ -6,6 +6,7 @@
 #include "engine/error.h"
 #include "engine/hdf5_driver.h"
 #include "engine/hdf5_file.h"
+#include "engine/hdf5_state.h"
 #include "engine/hdf5_types.h"
 #include "engine/hdf5_walk.h"
 #include "engine/xxh3.h"
@@ -29,8 +30,6 @@ bool has_signature(const InputFile& file) {
   return false;
 }
 
-std::string absolute(std::string_view name) { return fmt::format("/{}", h5_relative(name)); }
-
 struct Link {
   std::string name;
   H5L_type_t type;
@@ -41,289 +40,217 @@ herr_t collect_link(hid_t, const char* name, const H5L_info_t* info, void* links
   return 0;
 }
 
-herr_t collect_attribute(hid_t, const char* name, const H5A_info_t*, void* names) noexcept {
-  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
-  return 0;
-}
-
-struct Dataset {
-  H5Handle handle;
-  H5Handle type;
-  H5Handle space;
-  H5Type known = H5Type::other;
-  Shape shape;
-};
-
 }  // namespace
 
-struct H5Reader::State {
-  explicit State(InputFile in) : file(std::move(in)) {
-    if (!has_signature(file)) fail(kName, "{}: is not an HDF5 file", file.path());
-  }
+std::string h5_absolute(std::string_view name) { return fmt::format("/{}", h5_relative(name)); }
 
-  void open() {
-    const H5Handle access = h5_read_access(file);
-    h5 = H5Handle(H5Fopen(file.path().c_str(), H5F_ACC_RDONLY, access), H5Fclose);
-    if (!h5) give_up("/", "cannot be opened");
-  }
+H5Handle h5_variable_text(hid_t type) {
+  H5Handle text = h5_text_type(std::nullopt);
+  H5Tset_cset(text, H5Tget_cset(type));
+  return text;
+}
 
-  [[noreturn]] void give_up(std::string_view object, std::string_view what) const {
-    fail(kName, "{}: {}: {}: {}", file.path(), printable(object), what, h5_reason());
-  }
-  template <class... Args>
-  [[noreturn]] void refuse(std::string_view object, fmt::format_string<Args...> text,
-                           Args&&... args) const {
-    fail(kName, "{}: {}: {}", file.path(), printable(object),
-         printable(fmt::format(text, std::forward<Args>(args)...)));
-  }
+H5Reader::State::State(InputFile in) : file(std::move(in)) {
+  if (!has_signature(file)) fail(kName, "{}: is not an HDF5 file", file.path());
+}
 
-  bool has(std::string_view name) const {
-    const std::string path(h5_relative(name));
-    for (size_t slash = 0; slash != std::string::npos && !path.empty();) {
-      slash = path.find('/', slash + 1);
-      if (H5Lexists(h5, path.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
-    }
-    return true;
-  }
+void H5Reader::State::open() {
+  const H5Handle access = h5_read_access(file);
+  h5 = H5Handle(H5Fopen(file.path().c_str(), H5F_ACC_RDONLY, access), H5Fclose);
+  if (!h5) give_up("/", "cannot be opened");
+}
 
-  H5O_info_t object(std::string_view name) const {
-    if (!has(name)) refuse(name, "is missing");
-    const std::string path = absolute(name);
-    H5O_info_t info{};
-    if (H5Oget_info_by_name2(h5, path.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
-      give_up(name, "cannot be read");
-    }
-    return info;
-  }
+void H5Reader::State::give_up(std::string_view object, std::string_view what) const {
+  fail(kName, "{}: {}: {}: {}", file.path(), printable(object), what, h5_reason());
+}
 
-  std::vector<std::string> children(std::string_view group) const {
-    if (object(group).type != H5O_TYPE_GROUP) refuse(group, "is not a group");
-    const std::string path = absolute(group);
-    std::vector<Link> links;
-    hsize_t next = 0;
-    if (H5Literate_by_name(h5, path.c_str(), H5_INDEX_NAME, H5_ITER_INC, &next, collect_link,
-                           &links, H5P_DEFAULT) < 0) {
-      give_up(group, "cannot be listed");
-    }
-    std::vector<std::string> names;
-    for (const Link& link : links) {
-      if (link.type != H5L_TYPE_HARD) refuse(group, "{}: is a soft or external link", link.name);
-      names.push_back(link.name);
-    }
-    std::sort(names.begin(), names.end());
-    return names;
+bool H5Reader::State::has(std::string_view name) const {
+  const std::string path(h5_relative(name));
+  for (size_t slash = 0; slash != std::string::npos && !path.empty();) {
+    slash = path.find('/', slash + 1);
+    if (H5Lexists(h5, path.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
   }
+  return true;
+}
 
-  // Calls f(name, type) for `name` and all below it, each group once.
-  template <class F>
-  void each_object(const std::string& name, std::set<haddr_t>& groups, int depth, F f) const {
-    const H5O_info_t info = object(name);
-    f(name, info.type);
-    if (info.type != H5O_TYPE_GROUP) return;
-    if (depth > kMaxDepth || !groups.insert(info.addr).second) {
-      refuse(name, "groups are linked in a cycle, more than once, or deeper than {}", kMaxDepth);
-    }
-    for (const std::string& child : children(name)) {
-      each_object(name.empty() ? child : name + "/" + child, groups, depth + 1, f);
-    }
+H5O_info_t H5Reader::State::object(std::string_view name) const {
+  if (!has(name)) refuse(name, "is missing");
+  const std::string path = h5_absolute(name);
+  H5O_info_t info{};
+  if (H5Oget_info_by_name2(h5, path.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0) {
+    give_up(name, "cannot be read");
   }
+  return info;
+}
 
-  template <class Wanted>
-  std::vector<std::string> below(std::string_view group, Wanted wanted) const {
-    std::vector<std::string> names;
-    std::set<haddr_t> groups;
-    each_object(std::string(h5_relative(group)), groups, 0,
-                [&](const std::string& name, H5O_type_t type) {
-                  if (wanted(type)) names.push_back(name);
-                });
-    std::sort(names.begin(), names.end());
-    return names;
+std::vector<std::string> H5Reader::State::children(std::string_view group) const {
+  if (object(group).type != H5O_TYPE_GROUP) refuse(group, "is not a group");
+  const std::string path = h5_absolute(group);
+  std::vector<Link> links;
+  hsize_t next = 0;
+  if (H5Literate_by_name(h5, path.c_str(), H5_INDEX_NAME, H5_ITER_INC, &next, collect_link, &links,
+                         H5P_DEFAULT) < 0) {
+    give_up(group, "cannot be listed");
   }
-
-  Dataset dataset(std::string_view name) const {
-    if (object(name).type != H5O_TYPE_DATASET) refuse(name, "is not a dataset");
-    const std::string path(h5_relative(name));
-    Dataset data;
-    data.handle = H5Handle(H5Dopen2(h5, path.c_str(), H5P_DEFAULT), H5Dclose);
-    if (!data.handle) give_up(name, "cannot be opened");
-    data.type = H5Handle(H5Dget_type(data.handle), H5Tclose);
-    data.space = H5Handle(H5Dget_space(data.handle), H5Sclose);
-    const int rank = data.space ? H5Sget_simple_extent_ndims(data.space) : -1;
-    if (!data.type || rank < 0) give_up(name, "has no type or shape");
-    std::vector<hsize_t> dims(static_cast<size_t>(rank));
-    if (H5Sget_simple_extent_dims(data.space, dims.data(), nullptr) < 0) {
-      give_up(name, "has no shape");
-    }
-    if (H5Sget_simple_extent_type(data.space) == H5S_NULL) dims.assign(1, 0);
-    data.shape = shape_from(name, dims);
-    data.known = h5_type_from(data.type);
-    check_size(name, data);
-    return data;
+  std::vector<std::string> names;
+  for (const Link& link : links) {
+    if (link.type != H5L_TYPE_HARD) refuse(group, "{}: is a soft or external link", link.name);
+    names.push_back(link.name);
   }
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
-  Shape shape_from(std::string_view name, const std::vector<hsize_t>& dims) const {
-    const std::vector<int64_t> sizes(dims.begin(), dims.end());
-    int64_t product = 1;
-    bool valid = std::ssize(sizes) <= Shape::kMaxRank;
-    for (const int64_t size : sizes) {
-      valid = valid && size >= 0 && !__builtin_mul_overflow(product, size, &product) &&
-              product <= Shape::kMaxSize;
-    }
-    if (!valid) {
-      refuse(name, "got {} axes, expected at most {} and 2^59 elements", sizes.size(),
-             Shape::kMaxRank);
-    }
-    return Shape(sizes);
+void H5Reader::State::each_object(
+    const std::string& name, std::set<haddr_t>& groups, int depth,
+    const std::function<void(const std::string&, H5O_type_t)>& f) const {
+  const H5O_info_t info = object(name);
+  f(name, info.type);
+  if (info.type != H5O_TYPE_GROUP) return;
+  if (depth > kMaxDepth || !groups.insert(info.addr).second) {
+    refuse(name, "groups are linked in a cycle, more than once, or deeper than {}", kMaxDepth);
   }
-
-  // No more elements than the bytes in the file can hold: nothing is allocated on a claim.
-  void check_size(std::string_view name, const Dataset& data) const {
-    const H5Handle creation(H5Dget_create_plist(data.handle), H5Pclose);
-    if (!creation) give_up(name, "has no layout");
-    if (H5Pget_layout(creation) == H5D_VIRTUAL || H5Pget_external_count(creation) > 0) {
-      refuse(name, "its bytes lie in another file");
-    }
-    const auto stored = static_cast<int64_t>(H5Dget_storage_size(data.handle));
-    const int64_t ratio = H5Pget_nfilters(creation) > 0 ? kMaxRatio : 1;
-    const auto element = static_cast<int64_t>(H5Tget_size(data.type));
-    int64_t claimed = 0;
-    if (stored < 0 || stored > file.size() ||
-        __builtin_mul_overflow(data.shape.size(), element, &claimed) || claimed / ratio > stored) {
-      refuse(name, "got shape {} of {} bytes an element, but the file holds only {} bytes of it",
-             to_string(data.shape), element, std::min(stored, file.size()));
-    }
+  for (const std::string& child : children(name)) {
+    each_object(name.empty() ? child : name + "/" + child, groups, depth + 1, f);
   }
+}
 
-  void read(std::string_view name, const Dataset& data, hid_t memory_type, void* out) const {
-    if (data.shape.size() > 0 &&
-        H5Dread(data.handle, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0) {
-      give_up(name, "cannot be read");
-    }
+std::vector<std::string> H5Reader::State::below(
+    std::string_view group, const std::function<bool(H5O_type_t)>& wanted) const {
+  std::vector<std::string> names;
+  std::set<haddr_t> groups;
+  each_object(std::string(h5_relative(group)), groups, 0,
+              [&](const std::string& name, H5O_type_t type) {
+                if (wanted(type)) names.push_back(name);
+              });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+H5Dataset H5Reader::State::dataset(std::string_view name) const {
+  if (object(name).type != H5O_TYPE_DATASET) refuse(name, "is not a dataset");
+  const std::string path(h5_relative(name));
+  H5Dataset data;
+  data.handle = H5Handle(H5Dopen2(h5, path.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!data.handle) give_up(name, "cannot be opened");
+  data.type = H5Handle(H5Dget_type(data.handle), H5Tclose);
+  data.space = H5Handle(H5Dget_space(data.handle), H5Sclose);
+  const int rank = data.space ? H5Sget_simple_extent_ndims(data.space) : -1;
+  if (!data.type || rank < 0) give_up(name, "has no type or shape");
+  std::vector<hsize_t> dims(static_cast<size_t>(rank));
+  if (H5Sget_simple_extent_dims(data.space, dims.data(), nullptr) < 0) {
+    give_up(name, "has no shape");
   }
+  if (H5Sget_simple_extent_type(data.space) == H5S_NULL) dims.assign(1, 0);
+  data.shape = shape_from(name, dims);
+  data.known = h5_type_from(data.type);
+  check_size(name, data);
+  return data;
+}
 
-  void check_hash(std::string_view name, const Dataset& data,
-                  std::span<const std::byte> bytes) const {
-    if (H5Aexists(data.handle, "xxh3") <= 0) return;
-    const std::string expected = text_attribute(name, "xxh3");
-    const std::string got = offshoot::to_string(xxh3(bytes));
-    if (got != expected) refuse(name, "is damaged: got xxh3 {}, expected {}", got, expected);
+Shape H5Reader::State::shape_from(std::string_view name, const std::vector<hsize_t>& dims) const {
+  const std::vector<int64_t> sizes(dims.begin(), dims.end());
+  int64_t product = 1;
+  bool valid = std::ssize(sizes) <= Shape::kMaxRank;
+  for (const int64_t size : sizes) {
+    valid = valid && size >= 0 && !__builtin_mul_overflow(product, size, &product) &&
+            product <= Shape::kMaxSize;
   }
+  if (!valid) {
+    refuse(name, "got {} axes, expected at most {} and 2^59 elements", sizes.size(),
+           Shape::kMaxRank);
+  }
+  return Shape(sizes);
+}
 
-  std::vector<std::string> texts(std::string_view name, const Dataset& data) const {
-    if (data.known != H5Type::text) refuse(name, "is not text");
-    std::vector<std::string> result;
-    if (H5Tis_variable_str(data.type) > 0) {
-      std::vector<char*> pointers(static_cast<size_t>(data.shape.size()), nullptr);
-      const H5Handle type = variable_text(data.type);
-      read(name, data, type, pointers.data());
-      for (const char* pointer : pointers) result.emplace_back(pointer ? pointer : "");
-      if (data.shape.size() > 0) H5Dvlen_reclaim(type, data.space, H5P_DEFAULT, pointers.data());
-      return result;
-    }
-    const size_t width = H5Tget_size(data.type);
-    std::string padded(static_cast<size_t>(data.shape.size()) * width, '\0');
-    read(name, data, data.type, padded.data());
-    check_hash(name, data, std::as_bytes(std::span(padded)));
-    for (size_t at = 0; at < padded.size(); at += width) {
-      const std::string_view text = std::string_view(padded).substr(at, width);
-      result.emplace_back(text.substr(0, text.find('\0')));
-    }
+void H5Reader::State::check_size(std::string_view name, const H5Dataset& data) const {
+  const H5Handle creation(H5Dget_create_plist(data.handle), H5Pclose);
+  if (!creation) give_up(name, "has no layout");
+  if (H5Pget_layout(creation) == H5D_VIRTUAL || H5Pget_external_count(creation) > 0) {
+    refuse(name, "its bytes lie in another file");
+  }
+  const auto stored = static_cast<int64_t>(H5Dget_storage_size(data.handle));
+  const int64_t ratio = H5Pget_nfilters(creation) > 0 ? kMaxRatio : 1;
+  const auto element = static_cast<int64_t>(H5Tget_size(data.type));
+  int64_t claimed = 0;
+  if (stored < 0 || stored > file.size() ||
+      __builtin_mul_overflow(data.shape.size(), element, &claimed) || claimed / ratio > stored) {
+    refuse(name, "got shape {} of {} bytes an element, but the file holds only {} bytes of it",
+           to_string(data.shape), element, std::min(stored, file.size()));
+  }
+}
+
+void H5Reader::State::read(std::string_view name, const H5Dataset& data, hid_t memory_type,
+                           void* out) const {
+  if (data.shape.size() > 0 &&
+      H5Dread(data.handle, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0) {
+    give_up(name, "cannot be read");
+  }
+}
+
+void H5Reader::State::expect_type(std::string_view name, const H5Dataset& data, H5Type type) const {
+  if (data.known == type) return;
+  refuse(name, "got {}, expected {}", offshoot::to_string(data.known), offshoot::to_string(type));
+}
+
+std::string H5Reader::State::expected_hash(std::string_view name, const H5Dataset& data) const {
+  return H5Aexists(data.handle, "xxh3") > 0 ? text_attribute(name, "xxh3") : "";
+}
+
+void H5Reader::State::check_hash(std::string_view name, const H5Dataset& data,
+                                 std::span<const std::byte> bytes) const {
+  const std::string expected = expected_hash(name, data);
+  if (expected.empty()) return;
+  const std::string got = offshoot::to_string(xxh3(bytes));
+  if (got != expected) refuse(name, "is damaged: got xxh3 {}, expected {}", got, expected);
+}
+
+std::vector<std::string> H5Reader::State::texts(std::string_view name,
+                                                const H5Dataset& data) const {
+  if (data.known != H5Type::text) refuse(name, "is not text");
+  std::vector<std::string> result;
+  if (H5Tis_variable_str(data.type) > 0) {
+    std::vector<char*> pointers(static_cast<size_t>(data.shape.size()), nullptr);
+    const H5Handle type = h5_variable_text(data.type);
+    read(name, data, type, pointers.data());
+    for (const char* pointer : pointers) result.emplace_back(pointer ? pointer : "");
+    if (data.shape.size() > 0) H5Dvlen_reclaim(type, data.space, H5P_DEFAULT, pointers.data());
     return result;
   }
+  const size_t width = H5Tget_size(data.type);
+  std::string padded(static_cast<size_t>(data.shape.size()) * width, '\0');
+  read(name, data, data.type, padded.data());
+  check_hash(name, data, std::as_bytes(std::span(padded)));
+  for (size_t at = 0; at < padded.size(); at += width) {
+    const std::string_view text = std::string_view(padded).substr(at, width);
+    result.emplace_back(text.substr(0, text.find('\0')));
+  }
+  return result;
+}
 
-  std::vector<H5Column> table(std::string_view name, const Dataset& data) const {
-    if (data.known != H5Type::table || data.shape.rank() != 1) refuse(name, "is not a table");
-    const std::vector<H5Field> fields = h5_fields_from(data.type);
-    const size_t rows = static_cast<size_t>(data.shape.size());
-    std::vector<std::byte> packed(8 * rows * fields.size());
-    read(name, data, h5_table_type(fields), packed.data());
-    check_hash(name, data, packed);
-    std::vector<H5Column> columns;
-    for (size_t c = 0; c < fields.size(); ++c) {
-      const auto unpack = [&]<class T>(std::vector<T> values) {
-        for (size_t r = 0; r < rows; ++r) {
-          std::memcpy(&values[r], &packed[8 * (r * fields.size() + c)], 8);
-        }
-        columns.push_back({fields[c].name, std::move(values)});
-      };
-      if (fields[c].type == H5Type::i64) {
-        unpack(std::vector<int64_t>(rows));
-      } else {
-        unpack(std::vector<double>(rows));
+std::vector<H5Column> H5Reader::State::table(std::string_view name, const H5Dataset& data) const {
+  if (data.known != H5Type::table || data.shape.rank() != 1) refuse(name, "is not a table");
+  const std::vector<H5Field> fields = h5_fields_from(data.type);
+  const size_t rows = static_cast<size_t>(data.shape.size());
+  std::vector<std::byte> packed(8 * rows * fields.size());
+  read(name, data, h5_table_type(fields), packed.data());
+  check_hash(name, data, packed);
+  std::vector<H5Column> columns;
+  for (size_t c = 0; c < fields.size(); ++c) {
+    const auto unpack = [&]<class T>(std::vector<T> values) {
+      for (size_t r = 0; r < rows; ++r) {
+        std::memcpy(&values[r], &packed[8 * (r * fields.size() + c)], 8);
       }
-    }
-    return columns;
-  }
-
-  // A variable-length type with the character set of `type`: HDF5 refuses to convert between them.
-  static H5Handle variable_text(hid_t type) {
-    H5Handle text = h5_text_type(std::nullopt);
-    H5Tset_cset(text, H5Tget_cset(type));
-    return text;
-  }
-
-  struct Attribute {
-    H5Handle handle;
-    H5Handle type;
-  };
-
-  Attribute attribute(std::string_view object_name, std::string_view name) const {
-    object(object_name);
-    const std::string path = absolute(object_name);
-    Attribute result;
-    result.handle = H5Handle(
-        H5Aopen_by_name(h5, path.c_str(), std::string(name).c_str(), H5P_DEFAULT, H5P_DEFAULT),
-        H5Aclose);
-    if (!result.handle) refuse(object_name, "the attribute {} is missing", name);
-    const H5Handle space(H5Aget_space(result.handle), H5Sclose);
-    result.type = H5Handle(H5Aget_type(result.handle), H5Tclose);
-    if (!result.type || !space || H5Sget_simple_extent_npoints(space) != 1) {
-      refuse(object_name, "the attribute {} is not one value", name);
-    }
-    return result;
-  }
-
-  bool is_one_value(const std::string& path, const std::string& name) const {
-    const H5Handle handle(H5Aopen_by_name(h5, path.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-                          H5Aclose);
-    const H5Handle space(handle ? H5Aget_space(handle) : -1, H5Sclose);
-    const H5Handle type(handle ? H5Aget_type(handle) : -1, H5Tclose);
-    if (!space || !type) give_up(path, fmt::format("the attribute {} cannot be read", name));
-    const H5T_class_t kind = H5Tget_class(type);
-    return H5Sget_simple_extent_npoints(space) == 1 &&
-           (kind == H5T_STRING || kind == H5T_INTEGER || kind == H5T_FLOAT);
-  }
-
-  void read_attribute(std::string_view object_name, std::string_view name, const Attribute& from,
-                      hid_t memory_type, void* out) const {
-    if (H5Aread(from.handle, memory_type, out) < 0) {
-      give_up(object_name, fmt::format("the attribute {} cannot be read", name));
+      columns.push_back({fields[c].name, std::move(values)});
+    };
+    if (fields[c].type == H5Type::i64) {
+      unpack(std::vector<int64_t>(rows));
+    } else {
+      unpack(std::vector<double>(rows));
     }
   }
-
-  std::string text_attribute(std::string_view object_name, std::string_view name) const {
-    const Attribute from = attribute(object_name, name);
-    if (H5Tget_class(from.type) != H5T_STRING) {
-      refuse(object_name, "the attribute {} is not text", name);
-    }
-    if (H5Tis_variable_str(from.type) > 0) {
-      char* pointer = nullptr;
-      read_attribute(object_name, name, from, variable_text(from.type), &pointer);
-      const std::unique_ptr<char, herr_t (*)(void*)> owner(pointer, H5free_memory);
-      return pointer != nullptr ? pointer : "";
-    }
-    const size_t width = H5Tget_size(from.type);
-    if (static_cast<int64_t>(width) > file.size()) {
-      refuse(object_name, "the attribute {} is larger than the file", name);
-    }
-    std::string text(width, '\0');
-    read_attribute(object_name, name, from, from.type, text.data());
-    return text.substr(0, text.find('\0'));
-  }
-
-  InputFile file;
-  H5Handle h5;
-};
+  return columns;
+}
 
 H5Reader::H5Reader(InputFile file, Trust trust) : state_(std::make_unique<State>(std::move(file))) {
   if (trust == Trust::none) h5_walk_in_child(state_->file);
@@ -354,8 +281,12 @@ std::vector<std::string> H5Reader::objects(std::string_view group) const {
 }
 
 H5Info H5Reader::info(std::string_view dataset) const {
-  const Dataset data = state_->dataset(dataset);
+  const H5Dataset data = state_->dataset(dataset);
   return {data.known, data.shape};
+}
+
+int64_t H5Reader::stored_bytes(std::string_view dataset) const {
+  return static_cast<int64_t>(H5Dget_storage_size(state_->dataset(dataset).handle));
 }
 
 int64_t H5Reader::count(std::string_view dataset) const {
@@ -363,10 +294,8 @@ int64_t H5Reader::count(std::string_view dataset) const {
 }
 
 void H5Reader::read_bytes(std::string_view dataset, H5Type type, std::span<std::byte> bytes) const {
-  const Dataset data = state_->dataset(dataset);
-  if (data.known != type) {
-    state_->refuse(dataset, "got {}, expected {}", to_string(data.known), to_string(type));
-  }
+  const H5Dataset data = state_->dataset(dataset);
+  state_->expect_type(dataset, data, type);
   const auto got = data.shape.size() * element_bytes(type);
   if (got != static_cast<int64_t>(bytes.size())) {
     state_->refuse(dataset, "got {} bytes, expected {}", got, bytes.size());
@@ -383,7 +312,7 @@ void H5Reader::expect(std::string_view dataset, const H5Info& expected) const {
 }
 
 std::string H5Reader::read_text(std::string_view dataset) const {
-  const Dataset data = state_->dataset(dataset);
+  const H5Dataset data = state_->dataset(dataset);
   if (data.shape.size() != 1) state_->refuse(dataset, "is not one text");
   return state_->texts(dataset, data).front();
 }
@@ -394,61 +323,6 @@ std::vector<std::string> H5Reader::read_texts(std::string_view dataset) const {
 
 std::vector<H5Column> H5Reader::read_table(std::string_view dataset) const {
   return state_->table(dataset, state_->dataset(dataset));
-}
-
-std::vector<std::string> H5Reader::attributes(std::string_view object) const {
-  state_->object(object);
-  const std::string path = absolute(object);
-  std::vector<std::string> names;
-  hsize_t next = 0;
-  if (H5Aiterate_by_name(state_->h5, path.c_str(), H5_INDEX_NAME, H5_ITER_INC, &next,
-                         collect_attribute, &names, H5P_DEFAULT) < 0) {
-    state_->give_up(object, "its attributes cannot be listed");
-  }
-  std::erase_if(names, [&](const std::string& name) { return !state_->is_one_value(path, name); });
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::string H5Reader::attribute(std::string_view object, std::string_view name) const {
-  switch (H5Tget_class(state_->attribute(object, name).type)) {
-    case H5T_STRING:
-      return text_attribute(object, name);
-    case H5T_INTEGER:
-      return fmt::format("{}", integer_attribute(object, name));
-    default:
-      return fmt::format("{}", number_attribute(object, name));
-  }
-}
-
-bool H5Reader::has_attribute(std::string_view object, std::string_view name) const {
-  state_->object(object);
-  const std::string path = absolute(object);
-  return H5Aexists_by_name(state_->h5, path.c_str(), std::string(name).c_str(), H5P_DEFAULT) > 0;
-}
-
-std::string H5Reader::text_attribute(std::string_view object, std::string_view name) const {
-  return state_->text_attribute(object, name);
-}
-
-int64_t H5Reader::integer_attribute(std::string_view object, std::string_view name) const {
-  const State::Attribute from = state_->attribute(object, name);
-  if (H5Tget_class(from.type) != H5T_INTEGER) {
-    state_->refuse(object, "the attribute {} is not an integer", name);
-  }
-  int64_t value = 0;
-  state_->read_attribute(object, name, from, H5T_NATIVE_INT64, &value);
-  return value;
-}
-
-double H5Reader::number_attribute(std::string_view object, std::string_view name) const {
-  const State::Attribute from = state_->attribute(object, name);
-  if (H5Tget_class(from.type) != H5T_INTEGER && H5Tget_class(from.type) != H5T_FLOAT) {
-    state_->refuse(object, "the attribute {} is not a number", name);
-  }
-  double value = 0;
-  state_->read_attribute(object, name, from, H5T_NATIVE_DOUBLE, &value);
-  return value;
 }
 
 }  // namespace offshoot

@@ -117,6 +117,33 @@ TEST_F(CheckpointFileTest, RefusesTheFutureAndOtherKinds) {
   EXPECT_TRUE(contains(load_error(folder_.string()), "is not a regular file"));
 }
 
+TEST_F(CheckpointFileTest, OpensUnverified) {
+  save(path("c.h5"), 17);
+  std::string bytes = bytes_of(path("c.h5"));
+  const float first = weights(5000, 1).front();
+  const size_t at = bytes.find(std::string_view(reinterpret_cast<const char*>(&first), 4));
+  ASSERT_NE(at, std::string::npos);
+  bytes[at] ^= 1;
+  put_bytes(path("f.h5"), bytes);
+  EXPECT_NE(load_error(path("f.h5")), "");
+  const auto open = [&](const std::string& name) {
+    return CheckpointReader::unverified(InputFile(path(name)));
+  };
+  const CheckpointReader file = open("f.h5");
+  EXPECT_EQ(file.head(), (CheckpointHead{17, 42}));
+  EXPECT_FALSE(file.verified());
+  // Each dataset's own hash goes on to hold.
+  EXPECT_TRUE(contains(error_of([&] { file.h5().read<float>("model/a"); }), "model/a: is damaged"));
+  EXPECT_EQ(file.h5().read<float>("optimizer/3/m"), weights(7, 3));
+
+  put_bytes(path("t.h5"), bytes.substr(0, bytes.size() - 1));
+  EXPECT_TRUE(contains(error_of([&] { open("t.h5"); }), "is truncated"));
+  put_bytes(path("foreign.h5"), bytes.substr(512));
+  EXPECT_EQ(open("foreign.h5").head().step, 17);
+  put_bytes(path("text.h5"), "no checkpoint");
+  EXPECT_TRUE(contains(error_of([&] { open("text.h5"); }), "is not a checkpoint"));
+}
+
 // HDF5 finds itself at home when the user block is cut off: what h5unjam and h5py leave.
 TEST_F(CheckpointFileTest, ReadsWhatOtherToolsRewrote) {
   save(path("c.h5"), 5);

@@ -95,6 +95,66 @@ TEST_F(Hdf5Test, ListsNamesTypesAndShapes) {
   EXPECT_EQ(h5.attribute("/", "step"), "1234567890123");
 }
 
+// All bytes of a dataset as its pieces bring them, and how large those were.
+struct Pieces {
+  std::string bytes;
+  std::vector<int64_t> sizes;
+};
+
+Pieces pieces_of(const H5Reader& h5, std::string_view name, int64_t piece_bytes) {
+  Pieces all;
+  h5.each_piece(name, piece_bytes, [&](int64_t first, std::span<const std::byte> piece) {
+    const int64_t element = element_bytes(h5.info(name).type);
+    EXPECT_EQ(first * element, std::ssize(all.bytes));
+    all.bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    all.sizes.push_back(std::ssize(piece));
+  });
+  return all;
+}
+
+TEST_F(Hdf5Test, ReadsInPieces) {
+  write_sample(path("a.h5"));
+  const H5Reader h5(path("a.h5"));
+  for (const std::string name : {"model/block.fc1.weight", "model/rows", "f64", "deep/er/i32",
+                                 "deep/i64", "deep/u64", "u8"}) {
+    const H5Info info = h5.info(name);
+    std::vector<std::byte> whole(static_cast<size_t>(info.shape.size() * element_bytes(info.type)));
+    h5.read_bytes(name, info.type, whole);
+    const std::string expected(reinterpret_cast<const char*>(whole.data()), whole.size());
+    // Within the last axis, along one before it, across all of them, and all at once.
+    for (const int64_t piece_bytes : {1, 12, 28, 100, 140, 300, 80'000, 200'000, 1 << 20}) {
+      const Pieces pieces = pieces_of(h5, name, piece_bytes);
+      EXPECT_EQ(pieces.bytes, expected) << name << " by " << piece_bytes;
+      for (const int64_t size : pieces.sizes) {
+        EXPECT_LE(size, std::max(piece_bytes, element_bytes(info.type))) << name;
+      }
+    }
+  }
+  EXPECT_EQ(pieces_of(h5, "model/block.fc1.weight", 300).sizes,  // two rows of 7 times 5 are 280
+            (std::vector<int64_t>{280, 140}));
+  EXPECT_EQ(pieces_of(h5, "model/rows", 160'000).sizes.size(), 2u);
+  EXPECT_TRUE(contains(error_of([&] { pieces_of(h5, "names", 100); }), "expected numbers"));
+  EXPECT_EQ(h5.stored_bytes("model/rows"), 240'000);
+}
+
+TEST_F(Hdf5Test, PiecesAreCheckedAtTheirEnd) {
+  write_sample(path("a.h5"));
+  std::string bytes = bytes_of(path("a.h5"));
+  const auto values = random_values<double>(17, 1);
+  const std::string last(reinterpret_cast<const char*>(&values[16]), 8);
+  bytes[bytes.find(last)] ^= 1;
+  put_bytes(path("a.h5"), bytes);
+  const H5Reader h5(InputFile(path("a.h5")), H5Reader::Trust::checked);
+  int64_t elements = 0;
+  const std::string error = error_of([&] {
+    h5.each_piece("f64", 32, [&](int64_t, std::span<const std::byte> piece) {
+      elements += std::ssize(piece) / 8;
+    });
+  });
+  EXPECT_TRUE(contains(error, "f64: is damaged: got xxh3 ")) << error;
+  EXPECT_EQ(elements, 17);
+}
+
 TEST_F(Hdf5Test, EqualCallsGiveEqualBytes) {
   write_sample(path("a.h5"));
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HDF5's time stamps are seconds

@@ -21,13 +21,14 @@ HmmConfig quick_config(const std::vector<std::string>& more = {});
 struct QuickRun {
   explicit QuickRun(const HmmConfig& c);
   void train(int64_t to_step);
-  RunState state() { return {trainer, batches, log}; }
+  RunState state() { return {trainer, batches, log, report}; }
 
   HmmConfig config;
   HmmData data;
   Trainer trainer;
   BatchSource batches;
   TrainingLog log;
+  std::string report;
 };
 
 }  // namespace offshoot::testing

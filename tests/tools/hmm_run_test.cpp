@@ -155,6 +155,22 @@ TEST_F(HmmRunTest, ResumesAroundBothEndsOfTheExpansionPhase) {
   }
 }
 
+// A report is there or it is not; either way the run goes on.
+TEST_F(HmmRunTest, KeepsTheReport) {
+  QuickRun run(quick_config()), other(quick_config());
+  run.train(3);
+  run.report = "{}";
+  save_run(path("a.h5"), run.state(), Json::object(), {});
+  EXPECT_EQ(CheckpointReader(path("a.h5")).h5().read_texts("report/data").front(), "{}");
+  load_run(CheckpointReader(path("a.h5")), other.state());
+  EXPECT_EQ(other.report, "{}");
+  run.report.clear();
+  save_run(path("b.h5"), run.state(), Json::object(), {});
+  EXPECT_FALSE(CheckpointReader(path("b.h5")).h5().has("report/data"));
+  load_run(CheckpointReader(path("b.h5")), other.state());
+  EXPECT_EQ(other.report, "");
+}
+
 TEST_F(HmmRunTest, ALayerThatStoppedHasNoWindows) {
   const HmmConfig config = quick_config({"--patience", "0", "--nll-min", "0", "--delta", "0.5"});
   QuickRun run(config), other(config);

@@ -20,7 +20,7 @@ foreach(folder IN LISTS offshoot_storeys)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/offshoot FILES_MATCHING PATTERN "*.h"
     PATTERN cuda/emulation EXCLUDE
-    REGEX "hdf5_(driver|handle|types)\\.h$" EXCLUDE)  # private
+    REGEX "hdf5_(driver|handle|state|types)\\.h$" EXCLUDE)  # private
 endforeach()
 
 # For authors of operations: not part of offshoot::offshoot.

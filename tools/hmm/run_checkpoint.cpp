@@ -50,6 +50,7 @@ std::vector<CheckpointPart> parts_of(const RunState& run) {
                      if (state.applying()) run.batches.seek(position);
                    }});
   parts.push_back({"metrics", [&](State& state) { run.log.each_state(state); }});
+  parts.push_back({"report", [&](State& state) { state.text("data", run.report); }});
   return parts;
 }
 

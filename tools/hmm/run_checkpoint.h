@@ -5,6 +5,7 @@
 //   /random/seed                of weights and dropout, which count on from the step
 //   /data/position              windows drawn
 //   /metrics/...                tools/hmm/training_log.h
+//   /report/data                of a run that came to its end: tools/hmm/report_json.h
 #pragma once
 
 #include <string>
@@ -22,6 +23,7 @@ struct RunState {
   Trainer& trainer;
   BatchSource& batches;
   TrainingLog& log;
+  std::string& report;  // JSON; empty: the run has not come to its end
 };
 
 void save_run(const std::string& path, const RunState& run, const Json& configuration,

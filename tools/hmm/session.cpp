@@ -17,6 +17,7 @@
 #include "tools/hmm/evaluation.h"
 #include "tools/hmm/floor.h"
 #include "tools/hmm/report.h"
+#include "tools/hmm/report_json.h"
 #include "tools/hmm/result.h"
 
 namespace offshoot {
@@ -134,9 +135,10 @@ Session::Session(HmmConfig config, Json configuration, const CheckpointReader* c
       trainer_(trainer_options(config_, data_.corpus.n_symbols)),
       batches_(data_.corpus.train, config_.batch, config_.seq, static_cast<uint64_t>(config_.seed)),
       log_(layer_names(trainer_.model())),
-      state_{trainer_, batches_, log_} {
+      state_{trainer_, batches_, log_, report_} {
   if (checkpoint == nullptr) return;
   load_run(*checkpoint, state_);
+  report_.clear();  // of the steps so far
   first_step_ = trainer_.steps_done();
   if (first_step_ > config_.last_step()) {
     throw UsageError(fmt::format("[offshoot-hmm] --stop-at: got {}, but {} has {} steps already",
@@ -230,17 +232,22 @@ void Session::test() {
 
 void Session::save() {
   if (saved_at_ == trainer_.steps_done()) return;
+  // They speak of an earlier checkpoint, perhaps of another run.
+  for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
+  write_checkpoint("");
+  write_file(path("metrics.jsonl"), log_.json_lines());
+  saved_at_ = trainer_.steps_done();
+}
+
+void Session::write_checkpoint(const std::string& report_provenance) {
   Provenance where = provenance();
   where.emplace_back("command", command_.all);
   where.emplace_back("corpus", data_.source);
   where.emplace_back("device", describe(trainer_.options().device));
   where.emplace_back("out", std::filesystem::absolute(out_.folder()).lexically_normal());
-  // They speak of an earlier checkpoint, perhaps of another run.
-  for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
+  where.emplace_back("report", report_provenance);
   save_run(path("checkpoint.h5"), state_, configuration_, where);
   if (config_.keep > 0) keep_newest(path("checkpoint.h5"), trainer_.steps_done(), config_.keep);
-  write_file(path("metrics.jsonl"), log_.json_lines());
-  saved_at_ = trainer_.steps_done();
 }
 
 void Session::finish() {
@@ -254,8 +261,11 @@ void Session::finish() {
   result.evaluation = evaluate(trainer_.model(), data_.corpus);
   result.floor = floor_of(data_.corpus);
   if (config_.prompts) result.prompts = score_prompts(config_, data_, trainer_.model());
+  const ReportData report = report_data(result);
+  report_ = report_json(report).dump();
+  write_checkpoint(report_provenance_json(report.provenance).dump());
   write_file(path("result.json"), result_json(result).dump(2) + '\n');
-  write_file(path("report.html"), report_html(report_data(result)));
+  write_file(path("report.html"), report_html(report));
   print('\n' + result_table(result, terminal_));
   if (config_.prompts) print('\n' + prompt_table(result.prompts, terminal_));
   print(fmt::format("\n{}/: report.html, result.json, metrics.jsonl, checkpoint.h5\n",

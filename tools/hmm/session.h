@@ -42,6 +42,7 @@ class Session {
   std::string progress_fields() const;
   void test();
   void save();
+  void write_checkpoint(const std::string& report_provenance);
   void finish();
   void say_how_to_resume(const std::string& why) const;
   std::string path(const std::string& name) const { return out_.path(name); }
@@ -55,6 +56,7 @@ class Session {
   Trainer trainer_;
   BatchSource batches_;
   TrainingLog log_;
+  std::string report_;  // its data, once there is one
   RunState state_;
 
   int64_t first_step_ = 0;

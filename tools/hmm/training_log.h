@@ -23,6 +23,8 @@ class TrainingLog {
   int64_t steps() const { return static_cast<int64_t>(loss_.size()); }
   const std::vector<std::string>& layers() const { return layers_; }
   const std::vector<double>& loss() const { return loss_; }
+  const std::vector<double>& auxiliary_loss() const { return auxiliary_; }
+  const std::vector<double>& learning_rate() const { return rate_; }
   const std::vector<double>& active_experts() const { return active_; }
   // Of one layer, after each step.
   const std::vector<int64_t>& experts(size_t layer) const { return experts_[layer]; }

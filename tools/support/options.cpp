@@ -105,10 +105,13 @@ bool Options::parse(int argc, const char* const* argv) {
 }
 
 std::string Options::help() const {
-  std::string text = fmt::format("{}\n\nUsage: {} [OPTIONS]", description_, program_);
-  auto list = std::ranges::find_if(options_, &Option::is_list);
-  if (list != options_.end()) text += fmt::format(" [{}...]", list->flag());
-  text += '\n';
+  std::string usage = usage_;
+  if (usage.empty()) {
+    usage = "[OPTIONS]";
+    auto list = std::ranges::find_if(options_, &Option::is_list);
+    if (list != options_.end()) usage += fmt::format(" [{}...]", list->flag());
+  }
+  std::string text = fmt::format("{}\n\nUsage: {} {}\n", description_, program_, usage);
   std::vector<std::string> titles;
   for (const Option& option : options_) {
     if (std::ranges::find(titles, option.group()) == titles.end()) titles.push_back(option.group());

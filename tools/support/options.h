@@ -35,6 +35,9 @@ class Options {
   // one list. The reference stays valid.
   Option& add(std::string flag, Option::Target target, std::string help);
 
+  // What --help says behind the program's name instead of "[OPTIONS] [LIST...]".
+  void usage(std::string text) { usage_ = std::move(text); }
+
   // Sets the variables. Returns false after printing --help to stdout. Throws UsageError.
   bool parse(int argc, const char* const* argv);
 
@@ -66,6 +69,7 @@ class Options {
 
   std::string program_;
   std::string description_;
+  std::string usage_;
   std::string group_ = "Options";
   std::deque<Option> options_;
 };
