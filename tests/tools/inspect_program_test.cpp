@@ -108,6 +108,7 @@ TEST_F(InspectProgramTest, ARunThatIsNotFinishedHasNoReport) {
   EXPECT_TRUE(contains(bytes_of(path("out.txt")), "Interrupted")) << bytes_of(path("out.txt"));
   EXPECT_EQ(bytes_of(path("errors.txt")), "");
   EXPECT_TRUE(contains(bytes_of(path("tree.txt")), "embedding.weight"));
+  EXPECT_FALSE(CheckpointReader(path("cut/checkpoint.h5")).h5().has("report/data"));
   expect_trouble("report --html page.html cut/checkpoint.h5", "report/data is missing");
   expect_trouble("routing cut/checkpoint.h5", "report/data is missing");
   EXPECT_EQ(inspect("lineage cut/checkpoint.h5").status, 0);
@@ -185,6 +186,10 @@ TEST_F(InspectProgramTest, OutputThatCannotBeWritten) {
   expect_trouble("export a/checkpoint.h5 --safetensors ./a/checkpoint.h5",
                  "got the checkpoint itself");
   EXPECT_EQ(inspect("verify a/checkpoint.h5").status, 0);
+  const int status =
+      shell(program("offshoot-inspect") + " a/checkpoint.h5 > /dev/full 2> error.txt");
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+  EXPECT_TRUE(contains(bytes_of(path("error.txt")), "No space left on device"));
 }
 
 TEST_F(InspectProgramTest, BadArgumentsAreOneLine) {

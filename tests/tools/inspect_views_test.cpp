@@ -218,8 +218,14 @@ TEST_F(InspectTest, RoutingIsPlainInAPipeAndColouredOnATerminal) {
   const std::string plain = show_routing(open(), kPipe);
   EXPECT_FALSE(contains(plain, "\x1b"));
   const ReportRouting& routing = report.layers[0].routing;
-  const std::string line = line_with(plain, fmt::format("expert {} ", routing.expert_ids[0]));
-  EXPECT_TRUE(contains(line, fmt::format("{:.0f}", 100 * routing.by_entity[0]))) << line;
+  for (size_t r = 0; r < routing.expert_ids.size(); ++r) {
+    std::string expected = fmt::format("  {:<10}", fmt::format("expert {}", routing.expert_ids[r]));
+    const auto labels = static_cast<size_t>(routing.entities);
+    for (size_t c = 0; c < labels; ++c) {
+      expected += fmt::format("{:>4} ", number_text(100 * routing.by_entity[r * labels + c], 0));
+    }
+    EXPECT_TRUE(contains(plain, expected + '\n')) << expected << plain;
+  }
   // Twice for each expert of each layer.
   EXPECT_GE(lines_in(plain),
             2 * (std::ssize(routing.expert_ids) + std::ssize(report.layers[1].routing.expert_ids)));

@@ -24,18 +24,17 @@ struct Difference {
   double squares_of_a = 0;
 
   void add(H5Type type, std::span<const std::byte> a, std::span<const std::byte> b) {
-    with_numbers(type, a, [&](auto x) {
-      with_numbers(type, b, [&](auto y) {
-        for (size_t i = 0; i < x.size(); ++i) {
-          const auto from = static_cast<double>(x[i]), to = static_cast<double>(y[i]);
-          squares_of_a += from * from;
-          if (std::memcmp(&x[i], &y[i], sizeof(x[i])) == 0) continue;
-          ++elements;
-          const double size = std::abs(from - to);
-          squares += size * size;
-          if (!(size <= largest)) largest = std::isfinite(size) ? size : kUnknown;
-        }
-      });
+    with_numbers(type, a, [&]<class T>(std::span<const T> x) {
+      const auto* y = reinterpret_cast<const T*>(b.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const auto from = static_cast<double>(x[i]), to = static_cast<double>(y[i]);
+        squares_of_a += from * from;
+        if (std::memcmp(&x[i], &y[i], sizeof(T)) == 0) continue;
+        ++elements;
+        const double size = std::abs(from - to);
+        squares += size * size;
+        if (!(size <= largest)) largest = std::isfinite(size) ? size : kUnknown;
+      }
     });
   }
   double relative_norm() const { return std::sqrt(squares / squares_of_a); }

@@ -2,13 +2,17 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/checkpoint_file.h"
+#include "engine/error.h"
+#include "engine/file.h"
 #include "tools/inspect/guard.h"
 #include "tools/inspect/views.h"
 #include "tools/support/options.h"
@@ -144,6 +148,7 @@ int run(int argc, char** argv) {
   }
   const Outcome outcome = look(request, settings, terminal);
   fmt::print("{}", outcome.text);
+  if (std::fflush(stdout) != 0) fail("inspect", "stdout: {}", describe_errno(errno));
   return outcome.status;
 }
 
@@ -151,12 +156,10 @@ int run(int argc, char** argv) {
 }  // namespace offshoot
 
 int main(int argc, char** argv) {
-  return offshoot::run_program([&] {
-    try {
-      return offshoot::run(argc, argv);
-    } catch (const offshoot::Error& error) {
-      fmt::print(stderr, "{}\n", error.what());
-      return offshoot::kTrouble;
-    }
-  });
+  try {
+    return offshoot::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return offshoot::kTrouble;
+  }
 }

@@ -154,6 +154,7 @@ std::string text_plot(const TextPlot& plot) {
     if (row < 0 || row >= plot.height) continue;
     if (plot.steps && tick != std::floor(tick)) continue;
     std::string& label = labels[static_cast<size_t>(row)];
+    if (!label.empty()) continue;
     label = tick_text(tick, plot.steps ? 1 : y.tick_step(count));
     label_width = std::max(label_width, columns_of(label));
   }
