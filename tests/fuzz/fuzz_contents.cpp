@@ -92,11 +92,12 @@ hid_t any_type(FuzzedDataProvider& input) {
   }
 }
 
-hid_t any_space(FuzzedDataProvider& input) {
+// An attribute's bytes are written with it, so there no size may be a mere claim.
+hid_t any_space(FuzzedDataProvider& input, bool claims) {
   std::vector<hsize_t> shape(input.ConsumeIntegralInRange<size_t>(0, 4));
   for (hsize_t& size : shape) {
-    size = input.ConsumeBool() ? input.ConsumeIntegralInRange<hsize_t>(0, 4)
-                               : input.ConsumeIntegral<uint64_t>();
+    size = !claims || input.ConsumeBool() ? input.ConsumeIntegralInRange<hsize_t>(0, 4)
+                                          : input.ConsumeIntegral<uint64_t>();
   }
   if (shape.empty()) return H5Screate(H5S_SCALAR);
   return H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
@@ -115,7 +116,7 @@ std::vector<uint8_t> any_bytes(FuzzedDataProvider& input, hid_t type, hid_t spac
 }
 
 void write_dataset(FuzzedDataProvider& input, hid_t file, const std::string& name) {
-  const hid_t type = any_type(input), space = any_space(input);
+  const hid_t type = any_type(input), space = any_space(input, true);
   const hid_t links = H5Pcreate(H5P_LINK_CREATE), create = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_create_intermediate_group(links, 1);
   if (input.ConsumeBool() && H5Sget_simple_extent_ndims(space) > 0) {
@@ -138,7 +139,7 @@ void write_dataset(FuzzedDataProvider& input, hid_t file, const std::string& nam
 void write_attribute(FuzzedDataProvider& input, hid_t file, const std::string& object) {
   const char* name = input.PickValueInArray(kAttributes);
   H5Adelete_by_name(file, object.c_str(), name, H5P_DEFAULT);
-  const hid_t type = any_type(input), space = any_space(input);
+  const hid_t type = any_type(input), space = any_space(input, false);
   const hid_t attribute = H5Acreate_by_name(file, object.c_str(), name, type, space, H5P_DEFAULT,
                                             H5P_DEFAULT, H5P_DEFAULT);
   if (attribute >= 0) {
