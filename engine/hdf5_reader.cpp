@@ -193,16 +193,18 @@ void H5Reader::State::expect_type(std::string_view name, const H5Dataset& data, 
   refuse(name, "got {}, expected {}", offshoot::to_string(data.known), offshoot::to_string(type));
 }
 
-std::string H5Reader::State::expected_hash(std::string_view name, const H5Dataset& data) const {
-  return H5Aexists(data.handle, "xxh3") > 0 ? text_attribute(name, "xxh3") : "";
+std::optional<std::string> H5Reader::State::expected_hash(std::string_view name,
+                                                          const H5Dataset& data) const {
+  if (H5Aexists(data.handle, "xxh3") <= 0) return std::nullopt;
+  return text_attribute(name, "xxh3");
 }
 
 void H5Reader::State::check_hash(std::string_view name, const H5Dataset& data,
                                  std::span<const std::byte> bytes) const {
-  const std::string expected = expected_hash(name, data);
-  if (expected.empty()) return;
+  const std::optional<std::string> expected = expected_hash(name, data);
+  if (!expected) return;
   const std::string got = offshoot::to_string(xxh3(bytes));
-  if (got != expected) refuse(name, "is damaged: got xxh3 {}, expected {}", got, expected);
+  if (got != *expected) refuse(name, "is damaged: got xxh3 {}, expected {}", got, *expected);
 }
 
 std::vector<std::string> H5Reader::State::texts(std::string_view name,

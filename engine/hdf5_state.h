@@ -5,6 +5,7 @@
 #include <hdf5.h>
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -55,8 +56,8 @@ struct H5Reader::State {
   void expect_type(std::string_view name, const H5Dataset& data, H5Type type) const;
 
   void read(std::string_view name, const H5Dataset& data, hid_t memory_type, void* out) const;
-  // What the attribute xxh3 says; empty without one.
-  std::string expected_hash(std::string_view name, const H5Dataset& data) const;
+  // What the attribute xxh3 says, where it is.
+  std::optional<std::string> expected_hash(std::string_view name, const H5Dataset& data) const;
   void check_hash(std::string_view name, const H5Dataset& data,
                   std::span<const std::byte> bytes) const;
   std::vector<std::string> texts(std::string_view name, const H5Dataset& data) const;

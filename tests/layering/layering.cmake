@@ -18,7 +18,7 @@ set(guarded
   "^(cuda|cublas|cudnn|cub/|nccl|nv)" "^cuda/(check\\.h|.*\\.(cu|cuh|cpp))$"
   "^nlohmann/" "^engine/json\\.cpp$"
   "^CLI/" "^tools/support/options\\.cpp$"
-  "^(hdf5|H5)" "^(engine/hdf5_[a-z]+\\.(h|cpp)|tests/support/[a-z0-9_]+\\.cpp)$"
+  "^(hdf5|H5)" "^(engine/hdf5_[a-z]+\\.(h|cpp)|tests/(support|fuzz)/[a-z0-9_]+\\.cpp|tests/engine/broken_file\\.cpp)$"
   "^(dnnl|oneapi/dnnl)" "^[a-z_/]+\\.cpp$"
   "^fmt/(format|ranges|chrono|color|os|std|ostream|compile|args|xchar)" "\\.(cpp|cu)$"
   "^(gtest|gmock)/" "^tests/")
