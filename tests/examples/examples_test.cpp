@@ -1,6 +1,8 @@
 // What the examples of tools/examples claim: their output, and that it means what they say.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <regex>
 
 #include "tests/engine/file_test.h"
