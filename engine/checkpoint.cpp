@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <set>
 
 #include "engine/error.h"
 #include "engine/growth_state.h"
+#include "engine/json.h"
 #include "engine/parallel.h"
 
 namespace offshoot {
@@ -48,6 +50,36 @@ void check_nothing_left(const CheckpointReader& file, const State& state,
   }
 }
 
+void check_names(const std::vector<CheckpointPart>& parts) {
+  std::set<std::string> names;
+  for (const CheckpointPart& part : parts) {
+    for (const char* own : {"model", "growth", "lineage", "configuration", "provenance"}) {
+      if (part.name == own) fail(kName, "part {}: got a name of the file's own", part.name);
+    }
+    if (part.name.empty()) fail(kName, "parts: got one without a name");
+    if (!names.insert(part.name).second) fail(kName, "part {}: is there twice", part.name);
+  }
+}
+
+void check_configuration(const std::string& path, const std::string& configuration) {
+  try {
+    Json::parse(configuration, "configuration");
+  } catch (const Error& error) {
+    fail(kName, "{}: the configuration is not JSON: {}", path, printable(error.what()));
+  }
+}
+
+// What a part finds wrong with its own data knows no file.
+void check_parts(State& state, const CheckpointReader& file, Module& model,
+                 const std::vector<CheckpointPart>& parts) {
+  try {
+    walk(state, model, parts);
+  } catch (const Error& error) {
+    if (std::string_view(error.what()).find(file.path()) != std::string_view::npos) throw;
+    fail(kName, "{}: {}", file.path(), printable(error.what()));
+  }
+}
+
 }  // namespace
 
 Provenance provenance() {
@@ -65,11 +97,8 @@ Provenance provenance() {
 
 void save_checkpoint(const std::string& path, const CheckpointContents& contents, Module& model,
                      const std::vector<CheckpointPart>& parts, AtomicFile::Fault fault) {
-  for (const CheckpointPart& part : parts) {
-    for (const char* own : {"model", "growth", "lineage", "configuration", "provenance"}) {
-      if (part.name == own) fail(kName, "part {}: got a name of the file's own", part.name);
-    }
-  }
+  check_names(parts);
+  check_configuration(path, contents.configuration);
   CheckpointWriter file(path, contents.head, fault);
   file.h5().write_text(kConfiguration, contents.configuration);
   for (const GrowthGroup* group : growth_groups(model)) {
@@ -97,7 +126,7 @@ void load_checkpoint(const CheckpointReader& file, Module& model,
     grown.push_back(read_growth(file.h5(), group->name(), growth_names));
     state.set_rows(*group, std::ssize(grown.back().ids));
   }
-  walk(state, model, parts);
+  check_parts(state, file, model, parts);
   check_nothing_left(file, state, growth_names);
   GrowthTransaction transaction;
   for (size_t i = 0; i < groups.size(); ++i) {

@@ -13,7 +13,8 @@ namespace offshoot {
 // "No space left on device (ENOSPC)".
 std::string describe_errno(int error);
 
-// Text from a file as part of an error of one line: without control characters, cut at 300 bytes.
+// Text from a file as part of an error of one line: without control characters, marks of direction
+// and bytes that are no UTF-8, and cut at 300 bytes.
 std::string printable(std::string_view text);
 
 // Closes on destruction.

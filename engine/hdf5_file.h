@@ -22,7 +22,8 @@
 
 namespace offshoot {
 
-// What a dataset holds. text: UTF-8 strings. table: rows of named int64 and double columns.
+// What a dataset holds. text: UTF-8 strings. table: rows of named int64 and double columns, nothing
+// else among them.
 // other: what other tools wrote and this reader does not read.
 enum class H5Type { f32, f64, i32, i64, u8, u64, text, table, other };
 std::string_view to_string(H5Type type);

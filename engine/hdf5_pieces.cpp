@@ -1,5 +1,6 @@
 // Datasets that need not fit into memory, read piece by piece.
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,8 @@
 
 namespace offshoot {
 namespace {
+
+constexpr hsize_t kMostCachedBytes = hsize_t{128} << 20;
 
 // A shape cut into boxes of elements that lie behind one another in row-major order: whole along
 // the axes behind `axis`, one index along those before it.
@@ -56,6 +59,17 @@ class Slabs {
   int64_t first_ = 0;
 };
 
+// Bytes of a chunk that filters pack; 0 where there are none.
+hsize_t packed_chunk_bytes(hid_t dataset, hid_t type) {
+  const H5Handle created(H5Dget_create_plist(dataset), H5Pclose);
+  if (!created || H5Pget_layout(created) != H5D_CHUNKED || H5Pget_nfilters(created) < 1) return 0;
+  std::array<hsize_t, H5S_MAX_RANK> sides{};
+  const int rank = H5Pget_chunk(created, H5S_MAX_RANK, sides.data());
+  hsize_t bytes = H5Tget_size(type);
+  for (int i = 0; i < rank; ++i) bytes *= sides.at(static_cast<size_t>(i));
+  return bytes;
+}
+
 }  // namespace
 
 struct H5Pieces::State {
@@ -67,6 +81,23 @@ struct H5Pieces::State {
         slabs(data.shape, element == 0 ? 1 : std::max<int64_t>(1, piece_bytes / element)),
         expected(f.expected_hash(dataset, data)) {
     if (element == 0) file.refuse(name, "got {}, expected numbers", to_string(data.known));
+    keep_chunk();
+  }
+
+  // A chunk that filters pack is unpacked anew for each of its pieces unless the cache, 1 MiB as it
+  // comes, holds it.
+  void keep_chunk() {
+    const hsize_t bytes = packed_chunk_bytes(data.handle, data.type);
+    if (bytes == 0 || bytes > kMostCachedBytes) return;
+    const H5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
+    const std::string path(h5_relative(name));
+    constexpr size_t kSlots = 521;
+    constexpr double kReadOnes = 1;  // are the first to go
+    if (access && H5Pset_chunk_cache(access, kSlots, bytes, kReadOnes) >= 0) {
+      data.handle = H5Handle();  // HDF5 shares the cache of a dataset that is open already
+      data.handle = H5Handle(H5Dopen2(file.h5, path.c_str(), access), H5Dclose);
+    }
+    if (!data.handle) file.give_up(name, "cannot be opened");
   }
 
   std::span<const std::byte> next() {

@@ -61,16 +61,30 @@ void H5Reader::State::open() {
 }
 
 void H5Reader::State::give_up(std::string_view object, std::string_view what) const {
-  fail(kName, "{}: {}: {}: {}", file.path(), printable(object), what, h5_reason());
+  fail(kName, "{}: {}: {}: {}", file.path(), printable(object.empty() ? "/" : object), what,
+       h5_reason());
 }
 
 bool H5Reader::State::has(std::string_view name) const {
   const std::string path(h5_relative(name));
   for (size_t slash = 0; slash != std::string::npos && !path.empty();) {
     slash = path.find('/', slash + 1);
-    if (H5Lexists(h5, path.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
+    const htri_t exists = H5Lexists(h5, path.substr(0, slash).c_str(), H5P_DEFAULT);
+    if (exists == 0 || (exists < 0 && !lies_in_group(path.substr(0, slash)))) return false;
+    // A part of the file that cannot be read is not one that is missing.
+    if (exists < 0) give_up(path.substr(0, slash), "cannot be looked up");
   }
   return true;
+}
+
+// Whether the parent of `path`, which is there, is a group; also when that cannot be told.
+bool H5Reader::State::lies_in_group(const std::string& path) const {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return true;
+  H5O_info_t info{};
+  return H5Oget_info_by_name2(h5, path.substr(0, slash).c_str(), &info, H5O_INFO_BASIC,
+                              H5P_DEFAULT) < 0 ||
+         info.type == H5O_TYPE_GROUP;
 }
 
 H5O_info_t H5Reader::State::object(std::string_view name) const {

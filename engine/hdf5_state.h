@@ -36,11 +36,12 @@ struct H5Reader::State {
   template <class... Args>
   [[noreturn]] void refuse(std::string_view object, fmt::format_string<Args...> text,
                            Args&&... args) const {
-    fail("hdf5", "{}: {}: {}", file.path(), printable(object),
+    fail("hdf5", "{}: {}: {}", file.path(), printable(object.empty() ? "/" : object),
          printable(fmt::format(text, std::forward<Args>(args)...)));
   }
 
   bool has(std::string_view name) const;
+  bool lies_in_group(const std::string& path) const;
   H5O_info_t object(std::string_view name) const;
   std::vector<std::string> children(std::string_view group) const;
   // Calls f(name, type) for `name` and all below it, each group once.

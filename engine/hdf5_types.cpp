@@ -97,9 +97,26 @@ H5Handle h5_table_type(const std::vector<H5Field>& fields) {
   return type;
 }
 
+namespace {
+
+bool has_table_columns(hid_t compound) {
+  const int count = H5Tget_nmembers(compound);
+  for (int i = 0; i < count; ++i) {
+    const H5Handle member(H5Tget_member_type(compound, static_cast<unsigned>(i)), H5Tclose);
+    const H5Type type =
+        member && H5Tget_class(member) != H5T_COMPOUND ? h5_type_from(member) : H5Type::other;
+    if (type != H5Type::i64 && type != H5Type::f64) return false;
+  }
+  return count > 0;
+}
+
+}  // namespace
+
 H5Type h5_type_from(hid_t type) {
   if (H5Tget_class(type) == H5T_STRING) return H5Type::text;
-  if (H5Tget_class(type) == H5T_COMPOUND) return H5Type::table;
+  if (H5Tget_class(type) == H5T_COMPOUND) {
+    return has_table_columns(type) ? H5Type::table : H5Type::other;
+  }
   for (const H5Type number : kNumbers) {
     if (H5Tequal(type, h5_number_type(number)) > 0) return number;
   }
@@ -114,11 +131,8 @@ std::vector<H5Field> h5_fields_from(hid_t table_type) {
     const std::unique_ptr<char, herr_t (*)(void*)> name(H5Tget_member_name(table_type, index),
                                                         H5free_memory);
     const H5Handle member(H5Tget_member_type(table_type, index), H5Tclose);
-    const H5Type type = member ? h5_type_from(member) : H5Type::other;
-    if (!name || (type != H5Type::i64 && type != H5Type::f64)) {
-      fail("hdf5", "column {}: got {}, expected i64 or f64", i, to_string(type));
-    }
-    fields.push_back({name.get(), type});
+    OFFSHOOT_CHECK(name && member, "column {}: {}", i, h5_reason());
+    fields.push_back({name.get(), h5_type_from(member)});
   }
   return fields;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -42,7 +43,8 @@ void force_folder(const fs::path& folder) {
 
 // The step in a numbered name of `path`; nothing for other names.
 std::optional<int64_t> step_of(const fs::path& path, const std::string& name) {
-  const std::string prefix = path.stem().string() + '-', suffix = path.extension().string();
+  const std::string prefix = fmt::format("{}-step", path.stem().string()),
+                    suffix = path.extension().string();
   if (!name.starts_with(prefix) || !name.ends_with(suffix)) return std::nullopt;
   if (name.size() < prefix.size() + suffix.size() + kDigits) return std::nullopt;
   const std::string_view digits =
@@ -60,9 +62,41 @@ struct Saved {
   std::string path;
 };
 
-bool later(const Saved& a, const Saved& b) {
-  return std::tie(a.time.tv_sec, a.time.tv_nsec, a.step) >
-         std::tie(b.time.tv_sec, b.time.tv_nsec, b.step);
+// Newest first, `step` before all others.
+void sort_by_age(std::vector<Saved>& files, int64_t step) {
+  const auto age = [&](const Saved& file) {
+    return std::tuple(file.step == step, file.time.tv_sec, file.time.tv_nsec, file.step);
+  };
+  std::ranges::sort(files, [&](const Saved& a, const Saved& b) { return age(a) > age(b); });
+}
+
+void remove_file(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) cannot(path, "cannot be removed", errno);
+}
+
+// A name for a while, as AtomicFile gives them; the process's number tells whose it is.
+fs::path temporary_name(const fs::path& place) {
+  return folder_of(place) / fmt::format(".{}.tmp-{}-link", place.filename().string(), ::getpid());
+}
+
+// Those for numbered names of `path` and for `path` that other processes left behind: a name lives
+// for an instant, so whose process is gone is left behind.
+void remove_stale(const fs::path& path) {
+  const std::string prefix = fmt::format(".{}", path.stem().string()), suffix = "-link";
+  std::error_code error;
+  for (fs::directory_iterator entry(folder_of(path), error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const size_t mark = name.rfind(".tmp-");
+    if (!name.starts_with(prefix) || !name.ends_with(suffix) || mark == std::string::npos) continue;
+    pid_t owner = 0;
+    const char* digits = name.data() + mark + std::string_view(".tmp-").size();
+    const char* end_of_name = name.data() + name.size() - suffix.size();
+    const auto [stop, wrong] = std::from_chars(digits, end_of_name, owner);
+    if (wrong != std::errc() || stop != end_of_name || owner <= 0) continue;
+    if (owner == ::getpid() || ::kill(owner, 0) == 0 || errno == EPERM) continue;
+    remove_file(entry->path());
+  }
 }
 
 std::vector<Saved> numbered_files(const fs::path& path) {
@@ -83,10 +117,9 @@ std::vector<Saved> numbered_files(const fs::path& path) {
 
 void link_file(const std::string& from, const std::string& to) {
   const fs::path place(to);
-  // As AtomicFile calls its own, so that one left by a dead process goes at the next save.
-  const std::string temporary =
-      folder_of(place) / fmt::format(".{}.tmp-{}-link", place.filename().string(), ::getpid());
-  ::unlink(temporary.c_str());
+  remove_stale(place);
+  const std::string temporary = temporary_name(place);
+  remove_file(temporary);
   if (::link(from.c_str(), temporary.c_str()) != 0) {
     const int error = errno;
     cannot(from, fmt::format("cannot have {} as a second name", to).c_str(), error);
@@ -99,22 +132,36 @@ void link_file(const std::string& from, const std::string& to) {
   force_folder(folder_of(place));
 }
 
+void check_links(const std::string& folder) {
+  const std::string file = folder + "/.links", name = folder + "/.links-too";
+  write_file(file, "");
+  try {
+    link_file(file, name);
+  } catch (const Error&) {
+    ::unlink(file.c_str());
+    throw;
+  }
+  remove_file(name);
+  remove_file(file);
+}
+
 std::string numbered_name(const std::string& path, int64_t step) {
   const fs::path place(path);
-  return place.parent_path() / fmt::format("{}-{:0{}}{}", place.stem().string(), step, kDigits,
+  return place.parent_path() / fmt::format("{}-step{:0{}}{}", place.stem().string(), step, kDigits,
                                            place.extension().string());
 }
 
 void keep_newest(const std::string& path, int64_t step, int64_t keep) {
   if (keep < 1) fail(kName, "keep: got {}, expected at least 1", keep);
   link_file(path, numbered_name(path, step));
+  remove_stale(path);
   std::vector<Saved> files = numbered_files(path);
-  std::ranges::sort(files, later);
-  for (size_t i = static_cast<size_t>(keep); i < files.size(); ++i) {
-    if (::unlink(files[i].path.c_str()) != 0 && errno != ENOENT) {
-      cannot(files[i].path, "cannot be removed", errno);
-    }
-  }
+  sort_by_age(files, step);
+  for (size_t i = static_cast<size_t>(keep); i < files.size(); ++i) remove_file(files[i].path);
+}
+
+void remove_numbered(const std::string& path) {
+  for (const Saved& file : numbered_files(path)) remove_file(file.path);
 }
 
 }  // namespace offshoot

@@ -127,16 +127,20 @@ void State::text(std::string_view name, std::string& text) {
 }
 
 void State::texts(std::string_view name, std::vector<std::string>& texts) {
-  const std::string path = full(name);
   if (saving()) {
-    if (!texts.empty()) store_->out->write_texts(path, texts);
-  } else if (checking()) {
-    store_->asked.insert(path);
-    if (store_->in->has(path)) store_->texts[path] = store_->in->read_texts(path);
-  } else {
-    const auto found = store_->texts.find(path);
-    texts = found == store_->texts.end() ? std::vector<std::string>() : found->second;
+    if (!texts.empty()) store_->out->write_texts(full(name), texts);
+  } else if (std::vector<std::string> found = peek_texts(name); applying()) {
+    texts = std::move(found);
   }
+}
+
+std::vector<std::string> State::peek_texts(std::string_view name) {
+  const std::string path = full(name);
+  if (checking() && store_->asked.insert(path).second && store_->in->has(path)) {
+    store_->texts[path] = store_->in->read_texts(path);
+  }
+  const auto found = store_->texts.find(path);
+  return found == store_->texts.end() ? std::vector<std::string>() : found->second;
 }
 
 void State::table(std::string_view name, std::vector<H5Column>& columns) {

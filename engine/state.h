@@ -65,6 +65,7 @@ class State {
   // they are of another type; none when it is not there.
   template <class T>
   std::vector<T> peek(std::string_view name);
+  std::vector<std::string> peek_texts(std::string_view name);
 
   // How many rows the group has after the load; when saving, its rows.
   int64_t rows(const GrowthGroup& group) const;

@@ -9,6 +9,7 @@
 
 #include "engine/checkpoint_file.h"
 #include "engine/random.h"
+#include "engine/retention.h"
 #include "tests/engine/file_test.h"
 
 namespace offshoot {
@@ -51,14 +52,19 @@ TEST_F(KillTest, LeavesAWholeCheckpointAtAnyMoment) {
   const int64_t kills = number_of_kills();
   ASSERT_GT(kills, 0);
   const double save_seconds = seconds_of_a_save(path("c.h5"));
-  Random random(static_cast<uint64_t>(::getpid()), 1);
+  const auto seed = static_cast<uint64_t>(::getpid());
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  Random random(seed, 1);
   int64_t last_step = 0;
   int64_t saved_meanwhile = 0, killed_in_a_save = 0;
   for (int64_t kill = 0; kill < kills; ++kill) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      for (int64_t step = last_step + 1;; ++step) save(path("c.h5"), step);
+      for (int64_t step = last_step + 1;; ++step) {
+        save(path("c.h5"), step);
+        keep_newest(path("c.h5"), step, 1);
+      }
     }
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * save_seconds * random.uniform()));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
@@ -73,12 +79,20 @@ TEST_F(KillTest, LeavesAWholeCheckpointAtAnyMoment) {
     ASSERT_GE(step, last_step);
     ASSERT_EQ(file.h5().read<int64_t>("model/values"), values_of(step));
     saved_meanwhile += step > last_step ? 1 : 0;
-    killed_in_a_save += files() > 1 ? 1 : 0;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with('.')) {
+        ++killed_in_a_save;
+      } else {
+        EXPECT_GE(CheckpointReader(entry.path()).head().step, step - 2) << name;
+      }
+    }
     last_step = step;
   }
   // The next save clears away what the dead left behind.
   save(path("c.h5"), last_step + 1);
-  EXPECT_EQ(files(), 1);
+  keep_newest(path("c.h5"), last_step + 1, 1);
+  EXPECT_EQ(files(), 2);
   std::printf("%lld kills: %lld in the midst of a save, %lld after one was through\n",
               static_cast<long long>(kills), static_cast<long long>(killed_in_a_save),
               static_cast<long long>(saved_meanwhile));

@@ -3,9 +3,10 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "engine/checkpoint_file.h"
@@ -38,9 +39,9 @@ TEST_F(RetentionTest, KeepsTheNewest) {
     save(step);
     keep_newest(path("c.h5"), step, 2);
   }
-  EXPECT_EQ(names(), (Names{"c.h5", "c-00000040.h5", "c-00000050.h5"}));
-  EXPECT_EQ(step_of("c-00000040.h5"), 40);
-  EXPECT_EQ(step_of("c-00000050.h5"), 50);
+  EXPECT_EQ(names(), (Names{"c.h5", "c-step00000040.h5", "c-step00000050.h5"}));
+  EXPECT_EQ(step_of("c-step00000040.h5"), 40);
+  EXPECT_EQ(step_of("c-step00000050.h5"), 50);
   EXPECT_EQ(step_of("c.h5"), 50);
 }
 
@@ -51,7 +52,7 @@ TEST_F(RetentionTest, NamesAreOneFile) {
   link_file(path("c.h5"), path("best.h5"));
   EXPECT_EQ(fs::hard_link_count(path("c.h5")), 3);
   link_file(path("c.h5"), path("best.h5"));  // once more
-  EXPECT_EQ(names(), (Names{"best.h5", "c-00000010.h5", "c.h5"}));
+  EXPECT_EQ(names(), (Names{"best.h5", "c-step00000010.h5", "c.h5"}));
 }
 
 TEST_F(RetentionTest, ANameOutlivesTheOthers) {
@@ -60,7 +61,7 @@ TEST_F(RetentionTest, ANameOutlivesTheOthers) {
   link_file(path("c.h5"), path("best.h5"));
   save(20);
   keep_newest(path("c.h5"), 20, 1);
-  EXPECT_EQ(names(), (Names{"best.h5", "c-00000020.h5", "c.h5"}));
+  EXPECT_EQ(names(), (Names{"best.h5", "c-step00000020.h5", "c.h5"}));
   EXPECT_EQ(step_of("best.h5"), 10);
   link_file(path("c.h5"), path("best.h5"));
   EXPECT_EQ(step_of("best.h5"), 20);
@@ -73,20 +74,57 @@ TEST_F(RetentionTest, GoesByTimeNotByStep) {
     save(step);
     keep_newest(path("c.h5"), step, 2);
   }
-  EXPECT_EQ(names(), (Names{"c.h5", "c-00000020.h5", "c-00000090.h5"}));
+  EXPECT_EQ(names(), (Names{"c.h5", "c-step00000020.h5", "c-step00000090.h5"}));
+}
+
+// Files whose time lies ahead, by another machine's clock, say, do not push out the one just saved.
+TEST_F(RetentionTest, TheOneJustSavedStays) {
+  for (const int64_t step : {80, 90}) {
+    save(step);
+    keep_newest(path("c.h5"), step, 2);
+    fs::last_write_time(path("c.h5"), fs::file_time_type::clock::now() + std::chrono::hours(step));
+  }
+  save(20);
+  keep_newest(path("c.h5"), 20, 2);
+  EXPECT_EQ(names(), (Names{"c.h5", "c-step00000020.h5", "c-step00000090.h5"}));
+}
+
+TEST_F(RetentionTest, NamesOfTheDeadGo) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  save(1);
+  const std::string of_dead = fmt::format(".tmp-{}-link", child);
+  for (const std::string name : {".c-step00000009.h5", ".c.h5", ".best.h5"}) {
+    put_bytes(path(name + of_dead), "x");
+  }
+  const std::string living = fmt::format(".best.h5.tmp-{}-link", ::getppid());
+  put_bytes(path(living), "x");
+  keep_newest(path("c.h5"), 1, 1);
+  link_file(path("c.h5"), path("best.h5"));
+  EXPECT_EQ(names(), (Names{living, "best.h5", "c-step00000001.h5", "c.h5"}));
+}
+
+TEST_F(RetentionTest, AllNumberedNamesCanGo) {
+  save(1);
+  keep_newest(path("c.h5"), 1, 3);
+  put_bytes(path("c-2.h5"), "x");
+  remove_numbered(path("c.h5"));
+  check_links(folder_);
+  EXPECT_EQ(names(), (Names{"c-2.h5", "c.h5"}));
 }
 
 TEST_F(RetentionTest, RemovesNothingElse) {
   const Names others{"c-1.h5",        "c-0000001x.h5",  "c-00000001.h6",
                      "d-00000001.h5", "c-00000001.h5~", "c-12345678"};
   for (const std::string& name : others) put_bytes(path(name), "x");
-  fs::create_directory(path("c-00000002.h5"));
+  fs::create_directory(path("c-step00000002.h5"));
   for (const int64_t step : {5, 6}) {
     save(step);
     keep_newest(path("c.h5"), step, 1);
   }
   Names expected = others;
-  expected.insert({"c.h5", "c-00000006.h5", "c-00000002.h5"});
+  expected.insert({"c.h5", "c-step00000006.h5", "c-step00000002.h5"});
   EXPECT_EQ(names(), expected);
 }
 
@@ -104,8 +142,8 @@ TEST_F(RetentionTest, ErrorsNameTheFile) {
 }
 
 TEST_F(RetentionTest, NumbersHaveEightDigitsOrMore) {
-  EXPECT_EQ(numbered_name("out/checkpoint.h5", 250), "out/checkpoint-00000250.h5");
-  EXPECT_EQ(numbered_name("c.h5", 1234567890), "c-1234567890.h5");
+  EXPECT_EQ(numbered_name("out/checkpoint.h5", 250), "out/checkpoint-step00000250.h5");
+  EXPECT_EQ(numbered_name("c.h5", 1234567890), "c-step1234567890.h5");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/checkpoint_file.h"
+#include "engine/retention.h"
 #include "tests/engine/file_test.h"
 
 namespace {
@@ -101,6 +102,18 @@ TEST_F(SystemCallsTest, WritesForcesRenamesForcesTheFolder) {
     EXPECT_EQ(calls.log,
               (std::vector<std::string>{"write", "fsync file", "rename", "fsync folder"}));
   }
+}
+
+TEST_F(SystemCallsTest, ALinkForcesTheFolder) {
+  ASSERT_EQ(save(path("c.h5"), 1), "");
+  calls = {true, Failure::none, {}};
+  link_file(path("c.h5"), path("best.h5"));
+  calls.watched = false;
+  EXPECT_EQ(calls.log, (std::vector<std::string>{"fsync folder"}));
+  calls = {true, Failure::fsync_of_folder, {}};
+  const std::string error = error_of([&] { link_file(path("c.h5"), path("best.h5")); });
+  calls.watched = false;
+  EXPECT_TRUE(contains(error, "cannot be forced to the disk")) << error;
 }
 
 TEST_F(SystemCallsTest, AnErrorOfFsyncKeepsTheOldFile) {
