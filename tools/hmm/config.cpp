@@ -1,5 +1,7 @@
 #include "tools/hmm/config.h"
 
+#include <filesystem>
+
 #include "engine/error.h"
 
 namespace offshoot {
@@ -44,7 +46,13 @@ RouteOptions route_options(const HmmConfig& config) {
 }  // namespace
 
 std::string HmmConfig::out_folder() const {
-  return out.value_or(fmt::format("out/hmm-{}-seed{}", method, seed));
+  if (out) return *out;
+  // A run goes on where it was, whatever other run has the usual folder by now.
+  if (resume) {
+    const std::filesystem::path file(*resume);
+    return file.has_parent_path() ? file.parent_path().string() : ".";
+  }
+  return fmt::format("out/hmm-{}-seed{}", method, seed);
 }
 
 HmmOptions::HmmOptions(HmmConfig& config)
@@ -147,7 +155,9 @@ void HmmOptions::declare_corpus() {
 void HmmOptions::declare_run() {
   HmmConfig& c = config_;
   options_.group("This run (not inherited by --resume)");
-  options_.add("--out", &c.out, "folder of all results; earlier ones go [out/hmm-METHOD-seedSEED]")
+  options_
+      .add("--out", &c.out,
+           "folder of all results; an earlier run's go [out/hmm-METHOD-seedSEED; that of --resume]")
       .local();
   options_.add("--resume", &c.resume, "checkpoint to go on from").local();
   options_.add("--stop-at", &c.stop_at, "end after so many steps in all; schedules keep --steps")
@@ -156,7 +166,9 @@ void HmmOptions::declare_run() {
   options_.add("--save-every", &c.save_every, "steps between checkpoints; 0: at the end only")
       .at_least(0)
       .local();
-  options_.add("--keep", &c.keep, "also keep the last N checkpoints, as checkpoint-STEP.h5")
+  options_
+      .add("--keep", &c.keep,
+           "also keep the last N saves, as checkpoint-stepSTEP.h5; --best saves, too")
       .at_least(0)
       .local();
   options_.add("--best", &c.best, "also keep the one of the lowest test loss, as best.h5").local();
@@ -212,9 +224,6 @@ void HmmOptions::check() const {
   if (c.last_step() > c.steps) {
     options_.refuse("--stop-at", fmt::format("got {}, expected at most --steps, which is {}",
                                              *c.stop_at, c.steps));
-  }
-  if (c.best && c.test_every == 0) {
-    options_.refuse("--best", "got no --test-every above 0, expected tests to judge by");
   }
   if (!c.corpus && c.seq >= c.ginc.train_length) {
     options_.refuse("--seq",

@@ -1,5 +1,6 @@
 #include "tools/hmm/run_checkpoint.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -22,9 +23,6 @@ void walk_layer(State state, MassController& controller, size_t layer) {
     });
   }
   if (!state.applying()) return;
-  if (pairs.size() % 2 != 0) {
-    fail("mass", "pairs: got {} ids, expected two for each pair", pairs.size());
-  }
   own.pairs.clear();
   for (size_t i = 0; i < pairs.size(); i += 2) own.pairs.emplace_back(pairs[i], pairs[i + 1]);
   controller.restore(layer, std::move(own));
@@ -54,6 +52,24 @@ std::vector<CheckpointPart> parts_of(const RunState& run) {
   return parts;
 }
 
+// Before anything changes: pairs are of experts that live in the file.
+void check_pairs(const CheckpointReader& file, Trainer& trainer) {
+  for (const MoeLayer* layer : trainer.controller()->layers()) {
+    const std::string name = fmt::format("mass/{}/pairs", layer->name());
+    if (!file.h5().has(name)) continue;
+    const auto pairs = file.h5().read<int64_t>(name);
+    const auto ids = file.h5().read<int64_t>(fmt::format("growth/{}/ids", layer->group().name()));
+    if (pairs.size() % 2 != 0) {
+      fail("mass", "{}: {}: got {} ids, expected two for each pair", file.path(), name,
+           pairs.size());
+    }
+    for (const int64_t id : pairs) {
+      if (std::ranges::find(ids, id) != ids.end()) continue;
+      fail("mass", "{}: {}: got expert {}, expected one that lives", file.path(), name, id);
+    }
+  }
+}
+
 // Makes the windows that a run after `step` steps has, for the load to fill: none for a layer that
 // stopped.
 void prepare_windows(const CheckpointReader& file, Trainer& trainer) {
@@ -79,6 +95,7 @@ void save_run(const std::string& path, const RunState& run, const Json& configur
 }
 
 void load_run(const CheckpointReader& file, const RunState& run) {
+  if (run.trainer.controller() != nullptr) check_pairs(file, run.trainer);
   prepare_windows(file, run.trainer);
   load_checkpoint(file, run.trainer.model(), parts_of(run));
   if (run.log.steps() != file.head().step) {

@@ -136,6 +136,7 @@ Session::Session(HmmConfig config, Json configuration, const CheckpointReader* c
       batches_(data_.corpus.train, config_.batch, config_.seq, static_cast<uint64_t>(config_.seed)),
       log_(layer_names(trainer_.model())),
       state_{trainer_, batches_, log_, report_} {
+  if (config_.keep > 0 || config_.best) check_links(out_.folder());
   if (checkpoint == nullptr) return;
   load_run(*checkpoint, state_);
   report_.clear();  // of the steps so far
@@ -145,18 +146,20 @@ Session::Session(HmmConfig config, Json configuration, const CheckpointReader* c
                                  config_.last_step(), checkpoint->path(), first_step_));
   }
   smooth_loss_ = log_.loss().empty() ? 0 : log_.loss().back();
+  find_best();
 }
 
 void Session::run() {
+  const InterruptGuard guard;  // to the end: the last save and the results are not lost either
   print(opening(config_, data_, parameter_count(trainer_.model()), terminal_));
   if (first_step_ > 0) print(fmt::format("resumed after step {}\n", first_step_));
+  keep_best();  // a run that was killed between its save and that
   train();
 }
 
 void Session::train() {
   bool interrupted = false;
   {
-    const InterruptGuard guard;
     Progress progress(stdout, terminal_, config_.last_step(), first_step_);
     while (trainer_.steps_done() < config_.last_step() && !interrupted) {
       train_step(progress);
@@ -166,6 +169,7 @@ void Session::train() {
       if (config_.save_every > 0 && done % config_.save_every == 0 && !interrupted) save();
     }
   }
+  if (trainer_.steps_done() == config_.steps && !tested()) test();
   save();
   if (interrupted && trainer_.steps_done() < config_.last_step()) {
     say_how_to_resume("Interrupted");
@@ -221,21 +225,39 @@ std::string Session::progress_fields() const {
   return fields + fmt::format("  active {:.2f}", log_.active_experts().back());
 }
 
+bool Session::tested() const {
+  return !log_.test_steps().empty() && log_.test_steps().back() == trainer_.steps_done();
+}
+
 void Session::test() {
   log_.add_test(trainer_.steps_done(), test_loss(trainer_.model(), data_.corpus.test));
-  const std::vector<double>& losses = log_.test_loss();
-  if (config_.best && losses.back() == std::ranges::min(losses)) {
-    save();
-    link_file(path("checkpoint.h5"), path("best.h5"));
-  }
+  keep_best();
+}
+
+void Session::keep_best() {
+  if (!config_.best || !tested() || log_.test_loss().back() >= best_loss_) return;
+  save();
+  link_file(path("checkpoint.h5"), path("best.h5"));
+  best_loss_ = log_.test_loss().back();
+  best_step_ = trainer_.steps_done();
+}
+
+// What the folder's best.h5 was tested with, when it is of this very run.
+void Session::find_best() {
+  if (!config_.best || !std::filesystem::exists(path("best.h5"))) return;
+  const CheckpointReader best(path("best.h5"));
+  if (run_configuration(best) != configuration_ || !best.h5().has("metrics/test_steps")) return;
+  const auto steps = best.h5().read<int64_t>("metrics/test_steps");
+  const auto losses = best.h5().read<double>("metrics/test_loss");
+  if (steps.size() == losses.size() && steps.back() == best.head().step) best_loss_ = losses.back();
 }
 
 void Session::save() {
   if (saved_at_ == trainer_.steps_done()) return;
-  // They speak of an earlier checkpoint, perhaps of another run.
-  for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
   write_checkpoint("");
   write_file(path("metrics.jsonl"), log_.json_lines());
+  // They speak of an earlier checkpoint, perhaps of another run.
+  for (const char* stale : {"result.json", "report.html"}) std::filesystem::remove(path(stale));
   saved_at_ = trainer_.steps_done();
 }
 
@@ -247,7 +269,12 @@ void Session::write_checkpoint(const std::string& report_provenance) {
   where.emplace_back("out", std::filesystem::absolute(out_.folder()).lexically_normal());
   where.emplace_back("report", report_provenance);
   save_run(path("checkpoint.h5"), state_, configuration_, where);
+  if (saved_at_ < 0 && first_step_ == 0) {  // another run's
+    std::filesystem::remove(path("best.h5"));
+    remove_numbered(path("checkpoint.h5"));
+  }
   if (config_.keep > 0) keep_newest(path("checkpoint.h5"), trainer_.steps_done(), config_.keep);
+  if (best_step_ == trainer_.steps_done()) link_file(path("checkpoint.h5"), path("best.h5"));
 }
 
 void Session::finish() {
@@ -276,6 +303,13 @@ void Session::say_how_to_resume(const std::string& why) const {
   std::string command = fmt::format("{} --resume {}", command_.program, path("checkpoint.h5"));
   if (config_.out) command += " --out " + *config_.out;
   if (config_.device != "cpu") command += " --device " + config_.device;
+  if (config_.save_every > 0) command += fmt::format(" --save-every {}", config_.save_every);
+  if (config_.keep > 0) command += fmt::format(" --keep {}", config_.keep);
+  for (const auto& [flag, given] : {std::pair{" --best", config_.best},
+                                    {" --verbose", config_.verbose},
+                                    {" --prompts", config_.prompts}}) {
+    if (given) command += flag;
+  }
   if (config_.threads) command += fmt::format(" --threads {}", *config_.threads);
   print(fmt::format("{} after step {} of {}. To go on:\n  {}\n", why, trainer_.steps_done(),
                     config_.steps, command));

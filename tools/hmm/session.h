@@ -1,6 +1,7 @@
 // A whole run of offshoot-hmm: corpus, training, checkpoints, tests, results.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,7 +41,10 @@ class Session {
   void train_step(Progress& progress);
   StepResult step_model();
   std::string progress_fields() const;
+  bool tested() const;  // after the last step
   void test();
+  void find_best();
+  void keep_best();
   void save();
   void write_checkpoint(const std::string& report_provenance);
   void finish();
@@ -61,6 +65,8 @@ class Session {
 
   int64_t first_step_ = 0;
   int64_t saved_at_ = -1;
+  double best_loss_ = std::numeric_limits<double>::infinity();  // of best.h5
+  int64_t best_step_ = -1;                                      // when this process made it
   double smooth_loss_ = 0;
   double seconds_ = 0;                  // in the training loop
   std::vector<double> monitor_shares_;  // of a step's time, in the expansion phase

@@ -54,6 +54,7 @@ std::string TrainingLog::json_lines() const {
 }
 
 void TrainingLog::each_state(State& state) {
+  if (state.checking()) check(state);
   state.values("loss", loss_);
   state.values("auxiliary_loss", auxiliary_);
   state.values("learning_rate", rate_);
@@ -65,12 +66,31 @@ void TrainingLog::each_state(State& state) {
   std::vector<std::string> events;
   for (const GrowthEvent& event : events_) events.push_back(to_json(event).dump());
   state.texts("events", events);
-  if (!state.applying()) return;
-  events_.clear();
-  for (const std::string& text : events) {
-    events_.push_back(growth_event_from_json(Json::parse(text, "metrics/events")));
+  if (state.applying()) events_ = events_from(events);
+}
+
+std::vector<GrowthEvent> TrainingLog::events_from(const std::vector<std::string>& texts) {
+  std::vector<GrowthEvent> events;
+  for (const std::string& text : texts) {
+    events.push_back(growth_event_from_json(Json::parse(text, "metrics/events")));
   }
-  check_lengths();
+  return events;
+}
+
+// Before anything changes: what comes can be taken.
+void TrainingLog::check(State& state) const {
+  TrainingLog next(layers_);
+  next.loss_ = state.peek<double>("loss");
+  next.auxiliary_ = state.peek<double>("auxiliary_loss");
+  next.rate_ = state.peek<double>("learning_rate");
+  next.active_ = state.peek<double>("active_experts");
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    next.experts_[i] = state.peek<int64_t>("experts/" + layers_[i]);
+  }
+  next.test_steps_ = state.peek<int64_t>("test_steps");
+  next.test_loss_ = state.peek<double>("test_loss");
+  next.check_lengths();
+  events_from(state.peek_texts("events"));
 }
 
 void TrainingLog::check_lengths() const {

@@ -41,6 +41,8 @@ class TrainingLog {
   void each_state(State& state);
 
  private:
+  static std::vector<GrowthEvent> events_from(const std::vector<std::string>& texts);
+  void check(State& state) const;
   void check_lengths() const;
 
   std::vector<std::string> layers_;
