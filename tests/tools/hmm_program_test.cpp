@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <chrono>
+#include <set>
 #include <sstream>
 
 #include "engine/json.h"
@@ -33,7 +34,10 @@ class HmmProgramTest : public FileTest {
  protected:
   // offshoot-hmm with these arguments, in the test's folder.
   Outcome call(const std::string& arguments) const {
-    const int status = shell(fmt::format("{} {} > out.txt 2> error.txt", program(), arguments));
+    return shell_call(program() + " " + arguments);
+  }
+  Outcome shell_call(const std::string& command) const {
+    const int status = shell(fmt::format("({}) > out.txt 2> error.txt", command));
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status, bytes_of(path("out.txt")),
             bytes_of(path("error.txt"))};
   }
@@ -123,35 +127,73 @@ TEST_F(HmmProgramTest, ASignalSavesAndSaysHowToResume) {
   }
 }
 
+// One that comes in the last save, or after it, ends nothing half-done.
+TEST_F(HmmProgramTest, ASignalAtTheEndLosesNothing) {
+  put_bytes(path("cut.sh"), fmt::format("{} {} --out cut > out.txt 2> error.txt &\n"
+                                        "for i in $(seq 4000); do\n"
+                                        "  [ -e cut/checkpoint.h5 ] && break\n"
+                                        "  sleep 0.005\n"
+                                        "done\n"
+                                        "kill -TERM $!\n"
+                                        "wait $!\n",
+                                        program(), quick_flags()));
+  EXPECT_EQ(shell("sh cut.sh"), 0) << bytes_of(path("error.txt"));
+  EXPECT_TRUE(std::filesystem::exists(path("cut/result.json")));
+  EXPECT_TRUE(std::filesystem::exists(path("cut/report.html")));
+}
+
+// The test loss of this run falls from test to test.
 TEST_F(HmmProgramTest, KeepsTheNewestCheckpointsAndTheBest) {
-  const Outcome run = quick("--steps 40 --test-every 10 --save-every 8 --keep 2 --best --out kept");
-  ASSERT_EQ(run.status, 0) << run.error;
+  const std::string flags = "--save-every 8 --keep 7 --best --out kept";
+  ASSERT_EQ(quick(flags).status, 0);
+  const auto names = [&] {
+    std::set<std::string> all;
+    for (const auto& entry : std::filesystem::directory_iterator(path("kept"))) {
+      if (entry.path().extension() == ".h5") all.insert(entry.path().filename());
+    }
+    return all;
+  };
   const auto step_of = [&](const std::string& name) {
     return CheckpointReader(path("kept/" + name)).head().step;
   };
-  EXPECT_EQ(step_of("checkpoint.h5"), 40);
-  EXPECT_EQ(step_of("checkpoint-00000040.h5"), 40);
-  int64_t numbered = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(path("kept"))) {
-    numbered += entry.path().filename().string().starts_with("checkpoint-") ? 1 : 0;
-  }
-  EXPECT_EQ(numbered, 2);
-  // The lowest of the losses in the log.
-  int64_t step = 0, best_step = 0;
-  double best = 1e9;
-  std::istringstream log(bytes_of(path("kept/metrics.jsonl")));
-  for (std::string line; std::getline(log, line);) {
-    const Json record = Json::parse(line, "metrics.jsonl");
-    ++step;
-    if (const Json* loss = record.find("test_loss");
-        loss != nullptr && record.get<double>("test_loss") < best) {
-      best = record.get<double>("test_loss");
-      best_step = step;
-    }
-  }
-  ASSERT_EQ(step, 40);
-  EXPECT_EQ(step_of("best.h5"), best_step);
-  EXPECT_EQ(call("--resume kept/best.h5 --out on").status, 0);
+  // Saved at every eighth step, and at every tenth, whose test was the best so far.
+  const std::set<std::string> expected{"best.h5",
+                                       "checkpoint.h5",
+                                       "checkpoint-step00000010.h5",
+                                       "checkpoint-step00000016.h5",
+                                       "checkpoint-step00000020.h5",
+                                       "checkpoint-step00000024.h5",
+                                       "checkpoint-step00000030.h5",
+                                       "checkpoint-step00000032.h5",
+                                       "checkpoint-step00000040.h5"};
+  EXPECT_EQ(names(), expected);
+  EXPECT_EQ(step_of("best.h5"), 40);
+  EXPECT_EQ(step_of("checkpoint-step00000016.h5"), 16);
+  EXPECT_TRUE(std::filesystem::equivalent(path("kept/best.h5"), path("kept/checkpoint.h5")));
+
+  // Back to an earlier step, whose tests are worse; in the run's folder without being told.
+  const Outcome back =
+      call("--resume kept/checkpoint-step00000010.h5 --threads 2 --stop-at 20 --keep 7 --best");
+  ASSERT_EQ(back.status, 0) << back.error;
+  EXPECT_EQ(step_of("checkpoint.h5"), 20);
+  EXPECT_EQ(step_of("best.h5"), 40);
+  EXPECT_TRUE(contains(back.out, "--keep 7 --best")) << back.out;
+
+  // Another run in the folder leaves nothing of this one.
+  ASSERT_EQ(quick("--seed 5 --steps 5 --phase-end 5 --out kept").status, 0);
+  EXPECT_EQ(names(), std::set<std::string>{"checkpoint.h5"});
+}
+
+// Where results cannot be kept, those that are there stay.
+TEST_F(HmmProgramTest, AFullDiskKeepsEarlierResults) {
+  ASSERT_EQ(quick("--out kept").status, 0);
+  const Outcome full = shell_call(fmt::format(
+      "trap '' XFSZ; ulimit -f 8; {} {} --seed 5 --out kept", program(), quick_flags()));
+  EXPECT_NE(full.status, 0);
+  EXPECT_TRUE(contains(full.error, "File too large")) << full.error;
+  EXPECT_TRUE(std::filesystem::exists(path("kept/result.json")));
+  EXPECT_TRUE(std::filesystem::exists(path("kept/report.html")));
+  EXPECT_EQ(CheckpointReader(path("kept/checkpoint.h5")).head().seed, 0);
 }
 
 // A CUDA device, real or emulated, is a flag; a run begun there goes on elsewhere.
