@@ -63,6 +63,7 @@ LoadReport load_parameters(const CheckpointReader& file, Module& model, const Na
     (file.h5().has(in_file(name)) ? report.taken : report.missing).push_back(name);
   }
   if (file.h5().has(kModel)) {
+    if (!file.h5().is_group(kModel)) fail(kName, "{}: {}: is not a group", file.path(), kModel);
     for (const std::string& dataset : file.h5().datasets(kModel)) {
       std::string name = dataset.substr(kModel.size() + 1);
       if (!contains(report.taken, name)) report.ignored.push_back(std::move(name));

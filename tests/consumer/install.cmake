@@ -16,7 +16,7 @@ file(RENAME ${stage}/opt/offshoot ${PREFIX})
 
 # What must be there, and what must not.
 file(GLOB_RECURSE installed RELATIVE ${PREFIX} ${PREFIX}/*)
-foreach(file bin/offshoot-hmm include/offshoot/engine/tape.h include/offshoot/mass/controller.h
+foreach(file bin/offshoot-hmm bin/offshoot-inspect include/offshoot/engine/tape.h include/offshoot/mass/controller.h
         include/offshoot/engine/testing/gradcheck.h ${LIBDIR}/liboffshoot_engine.a
         ${LIBDIR}/cmake/offshoot/offshoot-config.cmake ${LIBDIR}/pkgconfig/offshoot.pc)
   if(NOT file IN_LIST installed)
@@ -24,7 +24,7 @@ foreach(file bin/offshoot-hmm include/offshoot/engine/tape.h include/offshoot/ma
   endif()
 endforeach()
 foreach(file IN LISTS installed)
-  if(file MATCHES "hdf5_(driver|handle|types)\\.h$|^include/.*(/tools/|/emulation/|\\.(cpp|cu|cuh)$)")
+  if(file MATCHES "hdf5_(driver|handle|state|types)\\.h$|^include/.*(/tools/|/emulation/|\\.(cpp|cu|cuh)$)")
     message(FATAL_ERROR "${file} is installed, and private")
   endif()
   # Nothing in it may point to where it was built, or first installed.

@@ -151,6 +151,8 @@ std::vector<EditOf> types() {
     return type;
   });
   made("a log with other columns", kLog, {3}, [] { return pair_of(H5T_STD_I64LE, H5T_STD_I64LE); });
+  made("a log with columns of f32", kLog, {3},
+       [] { return pair_of(H5T_STD_I64LE, H5T_IEEE_F32LE); });
   made("a log with a column of text", kLog, {3}, [] {
     const hid_t text = variable_text(), type = pair_of(H5T_STD_I64LE, text);
     H5Tclose(text);

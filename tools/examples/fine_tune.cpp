@@ -5,9 +5,8 @@
 //
 // - A model is a `Module`: it passes visitors on to its layers.
 // - `load_parameters` takes what it is asked for and says what it took, what the file lacks and
-// what
-//   it left. Pools get the file's size: the second model is built with two experts and has three
-//   after the load, with ids and log. `load_checkpoint` would take all, or nothing.
+//   what it left. Pools get the file's size: the second model is built with two experts and has
+//   three after the load. `load_checkpoint` would take all, or nothing.
 // - `set_trainable(false)` freezes a parameter: no gradient is computed for it, none is kept in
 //   memory, and `decay_matrices_only`, which makes an optimizer's groups, leaves it out. Names are
 //   chosen by pattern: `parameters(model, "*.moe.*")`. Freeze before the optimizer is built.
