@@ -20,6 +20,11 @@ constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
 constexpr int64_t kUserBlockBytes = 512;
 constexpr int64_t kPieceBytes = int64_t{1} << 20;
 
+template <class... Args>
+[[noreturn]] void refuse_foreign(fmt::format_string<Args...> text, Args&&... args) {
+  throw ForeignFile(fmt::format("[{}] {}", kName, fmt::format(text, std::forward<Args>(args)...)));
+}
+
 struct UserBlock {
   int64_t version = 0;
   int64_t bytes = 0;
@@ -54,8 +59,8 @@ std::optional<int64_t> take_number(std::string_view& text, std::string_view key)
 
 void check_version(const std::string& path, int64_t version) {
   if (version > kCheckpointVersion) {
-    fail(kName, "{}: format version: got {}, expected at most {}; a newer Offshoot wrote it", path,
-         version, kCheckpointVersion);
+    refuse_foreign("{}: format version: got {}, expected at most {}; a newer Offshoot wrote it",
+                   path, version, kCheckpointVersion);
   }
   if (version < 1) fail(kName, "{}: format version: got {}, expected at least 1", path, version);
 }
@@ -149,7 +154,7 @@ CheckpointReader::Opened CheckpointReader::open(InputFile file, bool verify) {
     const auto trust = verify ? H5Reader::Trust::none : H5Reader::Trust::checked;
     return {H5Reader(std::move(file), trust), false};
   }
-  fail(kName, "{}: is not a checkpoint: it begins neither as one nor as an HDF5 file", path);
+  refuse_foreign("{}: is not a checkpoint: it begins neither as one nor as an HDF5 file", path);
 }
 
 CheckpointReader::CheckpointReader(InputFile file)
@@ -162,8 +167,8 @@ CheckpointReader CheckpointReader::unverified(InputFile file) {
 CheckpointReader::CheckpointReader(Opened opened)
     : h5_(std::move(opened.h5)), verified_(opened.verified) {
   if (!h5_.has_attribute("/", "format") || h5_.text_attribute("/", "format") != kFormat) {
-    fail(kName, "{}: is an HDF5 file of another kind: its attribute format is not \"{}\"", path(),
-         kFormat);
+    refuse_foreign("{}: is an HDF5 file of another kind: its attribute format is not \"{}\"",
+                   path(), kFormat);
   }
   version_ = h5_.integer_attribute("/", "format_version");
   check_version(path(), version_);

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/error.h"
 #include "engine/file.h"
 #include "engine/hdf5_file.h"
 
@@ -29,6 +30,13 @@ struct CheckpointHead {
   int64_t step = 0;  // training steps done
   int64_t seed = 0;
   friend bool operator==(const CheckpointHead&, const CheckpointHead&) = default;
+};
+
+// Thrown where a file is sound but not ours to read: no checkpoint, of another kind, or of a newer
+// version.
+class ForeignFile : public Error {
+ public:
+  using Error::Error;
 };
 
 // All throw Error as AtomicFile and H5Writer do; without commit() nothing has happened.
