@@ -1,5 +1,7 @@
 #include "tools/inspect/guard.h"
 
+#include <utility>
+
 #include "engine/error.h"
 
 namespace offshoot {
@@ -23,6 +25,16 @@ int64_t bytes_of(const std::vector<const InputFile*>& files) {
 // Opening a file to write takes away what dead processes left of it.
 void remove_leftovers(const std::optional<std::string>& output) {
   if (output) AtomicFile{*output};
+}
+
+template <class... Args>
+[[noreturn]] void not_read(fmt::format_string<Args...> text, Args&&... args) {
+  throw NotRead(fmt::format("[{}] {}", kName, fmt::format(text, std::forward<Args>(args)...)));
+}
+
+[[noreturn]] void no_memory(const std::vector<const InputFile*>& files, const ChildLimits& limits) {
+  not_read("{}: reading it takes more than {} MiB of memory", names_of(files),
+           limits.memory_bytes >> 20);
 }
 
 }  // namespace
@@ -49,25 +61,28 @@ Outcome run_guarded(const std::vector<const InputFile*>& files, const ChildLimit
       return kError + std::string(error.what());
     }
   });
+  if (end.kind != ChildEnd::Kind::returned) remove_leftovers(output);
   switch (end.kind) {
     case ChildEnd::Kind::returned:
       break;
     case ChildEnd::Kind::late:
-      remove_leftovers(output);
-      fail(kName, "{}: is damaged: not read within {} s", names_of(files),
-           std::chrono::duration<double>(limits.deadline).count());
+      not_read("{}: not read within {} s", names_of(files),
+               std::chrono::duration<double>(limits.deadline).count());
     case ChildEnd::Kind::crashed:
-      remove_leftovers(output);
-      if (end.signal == 0) {
-        fail(kName, "{}: is damaged: reading it takes more than {} MiB of memory", names_of(files),
-             limits.memory_bytes >> 20);
-      }
-      fail(kName, "{}: is damaged: the HDF5 library crashed on it (signal {})", names_of(files),
-           end.signal);
+      if (end.signal == 0) no_memory(files, limits);
+      not_read("{}: reading it crashed (signal {})", names_of(files), end.signal);
   }
   if (end.text.empty()) fail(kName, "{}: the reading process said nothing", names_of(files));
-  if (end.text.front() == kError) throw Error(end.text.substr(1));
+  if (end.text.front() == kError) {
+    if (is_out_of_memory(end.text)) no_memory(files, limits);
+    throw Error(end.text.substr(1));
+  }
   return {end.text.front() - '0', end.text.substr(1)};
+}
+
+bool is_out_of_memory(std::string_view error) {
+  return error.find("memory allocation failed") != std::string_view::npos ||
+         error.find("unable to allocate") != std::string_view::npos;
 }
 
 }  // namespace offshoot
