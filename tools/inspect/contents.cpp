@@ -74,7 +74,8 @@ std::string column_fault(const H5Reader& h5, const std::string& name, const H5In
 
 std::string reason_of(const Error& error, const std::string& path) {
   std::string_view text = error.what();
-  if (text.starts_with('[')) text.remove_prefix(std::min(text.find("] ") + 2, text.size()));
+  const size_t end = text.find("] ");
+  if (text.starts_with('[') && end != std::string_view::npos) text.remove_prefix(end + 2);
   if (text.starts_with(path + ": ")) text.remove_prefix(path.size() + 2);
   // The root has no name.
   return text.starts_with(": ") ? '/' + std::string(text) : std::string(text);

@@ -22,6 +22,15 @@ int64_t bytes_of(const std::vector<const InputFile*>& files) {
   return bytes;
 }
 
+// HDF5 knows the root by no name: "a.h5: : cannot be listed" -> "a.h5: /: cannot be listed".
+std::string with_root(std::string text, const std::vector<const InputFile*>& files) {
+  for (const InputFile* file : files) {
+    const size_t at = text.find(file->path() + ": : ");
+    if (at != std::string::npos) text.insert(at + file->path().size() + 2, 1, '/');
+  }
+  return text;
+}
+
 // Opening a file to write takes away what dead processes left of it.
 void remove_leftovers(const std::optional<std::string>& output) {
   if (output) AtomicFile{*output};
@@ -58,7 +67,7 @@ Outcome run_guarded(const std::vector<const InputFile*>& files, const ChildLimit
       const Outcome outcome = view();
       return static_cast<char>('0' + outcome.status) + outcome.text;
     } catch (const Error& error) {
-      return kError + std::string(error.what());
+      return kError + with_root(error.what(), files);
     }
   });
   if (end.kind != ChildEnd::Kind::returned) remove_leftovers(output);

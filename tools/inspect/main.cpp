@@ -28,7 +28,7 @@ constexpr int kTrouble = 2;
 
 constexpr std::string_view kDescription =
     "Looks into a checkpoint. Views:\n"
-    "  (none)         at a glance: model, parameters, experts, losses, how it was made\n"
+    "  (none)         at a glance: model, parameters, experts, losses, provenance\n"
     "  configuration  what the run was made with, as JSON\n"
     "  tree           every dataset: shape, type, bytes, norm, range, histogram\n"
     "  lineage        each layer's experts under those that they came from\n"
@@ -94,9 +94,9 @@ Request request_of(const Options& options, const Settings& settings) {
     request.files.assign(arguments.begin() + 1, arguments.end());
     if (!is_view(request.view)) {
       const std::string close = nearest(request.view, kViews);
-      options.refuse(
-          "VIEW", fmt::format("got {}, expected one of {}{}", request.view, views_text(),
-                              close.empty() ? ", before the file" : "; the nearest is " + close));
+      options.refuse("VIEW", fmt::format("got {}, expected one of {}{}", request.view, views_text(),
+                                         close.empty() ? "; it stands before the file"
+                                                       : "; the nearest is " + close));
     }
   }
   const size_t expected = request.view == "diff" ? 2 : 1;

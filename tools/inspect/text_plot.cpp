@@ -127,6 +127,11 @@ void draw_curve(Canvas& canvas, const TextPlot& plot, const Axis& x, const Axis&
   }
 }
 
+// With a true minus sign, as number_text() has it.
+std::string short_text(double value) {
+  return (value < 0 ? "\u2212" : "") + fmt::format("{:.4g}", std::abs(value));
+}
+
 // "└┬───────┬─" and the numbers under it.
 std::string x_axis(const Axis& x, int64_t labels, int64_t columns) {
   const int count = static_cast<int>(std::clamp<int64_t>(columns / 14, 2, 8));
@@ -150,14 +155,14 @@ std::string x_axis(const Axis& x, int64_t labels, int64_t columns) {
 
 std::string figure_text(double value, int decimals) {
   return std::abs(value) < kMost || !std::isfinite(value) ? number_text(value, decimals)
-                                                          : fmt::format("{:.4g}", value);
+                                                          : short_text(value);
 }
 
 std::string text_plot(const TextPlot& plot) {
   Range range = y_range(plot);
   if (!std::isfinite(range.high - range.low) || plot.height < 1) return "";
   if (range.high - range.low <= kEqual * std::abs(range.high)) {
-    return fmt::format("  constant at {:g}\n", range.high);
+    return "  constant at " + short_text(range.high) + '\n';
   }
   range = with_room(range);
   const auto bottom = static_cast<double>(plot.height * kDotsDown - 1);
@@ -172,7 +177,7 @@ std::string text_plot(const TextPlot& plot) {
     std::string& label = labels[static_cast<size_t>(row)];
     if (!label.empty()) continue;
     label = std::abs(tick) < kMost ? tick_text(tick, plot.steps ? 1 : y.tick_step(count))
-                                   : fmt::format("{:g}", tick);
+                                   : short_text(tick);
     label_width = std::max(label_width, columns_of(label));
   }
   const int64_t columns = std::max(kNarrowest, plot.width - label_width - 2);
