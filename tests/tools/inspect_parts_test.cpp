@@ -15,6 +15,7 @@
 #include "tools/inspect/text_plot.h"
 #include "tools/inspect/text_table.h"
 #include "tools/support/display.h"
+#include "tools/support/html.h"
 
 namespace offshoot {
 namespace {
@@ -108,6 +109,13 @@ TEST(DisplayTest, CutsAndPads) {
   EXPECT_EQ(pad_right("ö", 3), "ö  ");
 }
 
+TEST(ContentsTest, ReasonsAreWithoutWhereAndFile) {
+  EXPECT_EQ(reason_of(Error("[hdf5] a.h5: model/a: is odd"), "a.h5"), "model/a: is odd");
+  EXPECT_EQ(reason_of(Error("[hdf5] a.h5: : is odd"), "a.h5"), "/: is odd");
+  EXPECT_EQ(reason_of(Error("is odd"), "a.h5"), "is odd");
+  EXPECT_EQ(reason_of(Error("[odd"), "a.h5"), "[odd");
+}
+
 TEST(ContentsTest, NaturalOrder) {
   EXPECT_TRUE(natural_less("block.2.a", "block.10.a"));
   EXPECT_FALSE(natural_less("block.10.a", "block.2.a"));
@@ -196,6 +204,26 @@ TEST(TextPlotTest, KeepsToItsWidth) {
   EXPECT_TRUE(contains(text_plot(plot), "○"));
 }
 
+TEST(TextPlotTest, LabelsAreNeverLong) {
+  TextPlot plot;
+  plot.x_high = 10;
+  plot.curve = {{0, -1e307}, {10, 1e307}};
+  const std::vector<std::string> lines = lines_of(text_plot(plot));
+  EXPECT_TRUE(contains(text_plot(plot), "\u22121e+307 ┤")) << text_plot(plot);
+  for (const std::string& line : lines) EXPECT_LE(columns_of(line), 80);
+  EXPECT_EQ(figure_text(1.25, 1), number_text(1.25, 1));
+  EXPECT_EQ(figure_text(-1.5e300, 2), "\u22121.5e+300");
+  EXPECT_EQ(figure_text(kNaN, 2), kMissing);
+}
+
+TEST(TextPlotTest, WhatIsConstantTakesOneLine) {
+  TextPlot plot;
+  plot.curve = {{0, 2}, {0.5, kNaN}, {1, 2}};
+  EXPECT_EQ(text_plot(plot), "  constant at 2\n");
+  plot.marks = {{1, 2.5}};
+  EXPECT_EQ(lines_of(text_plot(plot)).size(), 14u);
+}
+
 TEST(TextPlotTest, BearsWhatIsNotFinite) {
   TextPlot plot;
   EXPECT_EQ(text_plot(plot), "");
@@ -237,11 +265,23 @@ TEST_F(GuardTest, NamesTheFileOfACrash) {
         return {};
       },
       limits_);
-  EXPECT_EQ(error,
-            fmt::format("[inspect] {}: is damaged: the HDF5 library crashed on it (signal 9)",
-                        path("c.h5")));
+  EXPECT_EQ(error, fmt::format("[inspect] {}: reading it crashed (signal 9)", path("c.h5")));
   const std::string memory = error_from([]() -> Outcome { throw std::bad_alloc(); }, limits_);
-  EXPECT_TRUE(contains(memory, "takes more than 64 MiB of memory")) << memory;
+  EXPECT_EQ(memory,
+            fmt::format("[inspect] {}: reading it takes more than 64 MiB of memory", path("c.h5")));
+  // HDF5 tells it as a fault of the file's.
+  const auto unpack = []() -> Outcome {
+    throw Error("[hdf5] x: cannot be read: memory allocation failed for deflate uncompression");
+  };
+  EXPECT_EQ(error_from(unpack, limits_), memory);
+  const InputFile file(path("c.h5"));
+  EXPECT_THROW(run_guarded({&file}, limits_, unpack), NotRead);
+}
+
+TEST_F(GuardTest, TheRootHasAName) {
+  const std::string name = path("c.h5");
+  EXPECT_EQ(error_from([&]() -> Outcome { throw Error("[hdf5] " + name + ": : is odd"); }, limits_),
+            "[hdf5] " + name + ": /: is odd");
 }
 
 TEST_F(GuardTest, WaitsNoLongerThanAllowed) {
@@ -253,7 +293,7 @@ TEST_F(GuardTest, WaitsNoLongerThanAllowed) {
         return {};
       },
       limits_);
-  EXPECT_TRUE(contains(error, "not read within 0.05 s")) << error;
+  EXPECT_EQ(error, fmt::format("[inspect] {}: not read within 0.05 s", path("c.h5")));
   EXPECT_EQ(files(), 1);  // the half-written file went with the child
 }
 

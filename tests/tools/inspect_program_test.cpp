@@ -61,7 +61,8 @@ class InspectProgramTest : public FileTest {
 
 TEST_F(InspectProgramTest, EveryViewOfAFinishedRun) {
   train("run");
-  for (const std::string view : {"", "tree ", "lineage ", "routing ", "metrics ", "verify "}) {
+  for (const std::string view :
+       {"", "configuration ", "tree ", "lineage ", "routing ", "metrics ", "verify "}) {
     const Called called = inspect(view + "run/checkpoint.h5");
     EXPECT_EQ(called.status, 0) << view << called.error;
     EXPECT_EQ(called.error, "") << view;
@@ -147,7 +148,8 @@ TEST_F(InspectProgramTest, BadFilesAreOneLine) {
   }
   EXPECT_FALSE(std::filesystem::exists(path("out")));
   EXPECT_EQ(inspect("verify bad.h5").status, 1);
-  EXPECT_EQ(inspect("verify text.h5").status, 1);
+  expect_trouble("verify text.h5", "text.h5: is not a checkpoint");
+  expect_trouble("verify corpus.h5", "corpus.h5: is an HDF5 file of another kind");
   expect_trouble("verify missing.h5", "missing.h5: cannot be opened");
 }
 
@@ -189,12 +191,22 @@ TEST_F(InspectProgramTest, OutputThatCannotBeWritten) {
   const int status =
       shell(program("offshoot-inspect") + " a/checkpoint.h5 > /dev/full 2> error.txt");
   EXPECT_EQ(WEXITSTATUS(status), 2);
-  EXPECT_TRUE(contains(bytes_of(path("error.txt")), "No space left on device"));
+  EXPECT_TRUE(contains(bytes_of(path("error.txt")), "standard output: No space left on device"))
+      << bytes_of(path("error.txt"));
+  // More than a buffer holds.
+  EXPECT_EQ(WEXITSTATUS(shell(program("offshoot-inspect") +
+                              " tree a/checkpoint.h5 > /dev/full 2> error.txt")),
+            2);
+  EXPECT_TRUE(contains(bytes_of(path("error.txt")), "standard output: No space left on device"))
+      << bytes_of(path("error.txt"));
 }
 
 TEST_F(InspectProgramTest, BadArgumentsAreOneLine) {
   expect_trouble("", "FILE: expected a checkpoint");
-  expect_trouble("tre x.h5", "VIEW: got tre, expected tree");
+  expect_trouble("tree", "FILE: is missing: got the view tree alone");
+  expect_trouble("tre x.h5", "VIEW: got tre, expected one of configuration, tree, lineage");
+  expect_trouble("tre x.h5", "; the nearest is tree");
+  expect_trouble("x.h5 tree", "verify, export, report; it stands before the file");
   expect_trouble("tree a.h5 b.h5", "got 2 files, expected one");
   expect_trouble("diff a.h5", "got 1 files, expected two");
   expect_trouble("tree a.h5 --csv", "--csv: is of metrics only");
@@ -205,11 +217,29 @@ TEST_F(InspectProgramTest, BadArgumentsAreOneLine) {
   expect_trouble("a.h5 --width 5", "--width: got 5");
 }
 
+// A name with a C1 control character and one that turns the direction of writing.
+TEST_F(InspectProgramTest, ErrorsMoveNoCursor) {
+  expect_trouble("$(printf 'a\\302\\233b\\342\\200\\256.h5')",
+                 "a\\u009bb\\u202e.h5: cannot be opened");
+  expect_trouble("$(printf -- '--\\302\\233') a.h5", "\\u009b");
+}
+
+TEST_F(InspectProgramTest, VersionsOfProgramAndFormat) {
+  const Called version = inspect("--version");
+  EXPECT_EQ(version.status, 0);
+  EXPECT_TRUE(version.out.starts_with("offshoot-inspect ")) << version.out;
+  EXPECT_TRUE(version.out.ends_with(
+      fmt::format(", reads checkpoints of format version {}\n", kCheckpointVersion)))
+      << version.out;
+}
+
 TEST_F(InspectProgramTest, HelpNamesEveryView) {
-  const Called help = inspect("--help");
+  const Called help = inspect("-h");
+  EXPECT_EQ(help.out, inspect("--help").out);
   EXPECT_EQ(help.status, 0);
-  for (const char* part : {"Usage: offshoot-inspect [OPTIONS] [VIEW] FILE", "tree", "lineage",
-                           "routing", "metrics", "diff", "verify", "export", "report"}) {
+  for (const char* part :
+       {"Usage: offshoot-inspect [OPTIONS] [VIEW] FILE", "tree", "lineage", "routing", "metrics",
+        "diff", "verify", "export", "report", "configuration", "--version"}) {
     EXPECT_TRUE(contains(help.out, part)) << part;
   }
   std::istringstream lines(help.out);

@@ -221,6 +221,27 @@ TEST(Options, TurnsErrorsIntoExitStatus) {
             "[memory] no machine has enough for these sizes\n");
 }
 
+// Whatever a file or an argument brings: nothing moves the cursor.
+TEST(Options, ErrorsAreDisplayable) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run_program([]() -> int { fail("save", "a\u202eb\x1b[31m"); }), 1);
+  EXPECT_EQ(run_program([]() -> int { Program().options.refuse("--p", "\xc2\x9b"); }), 2);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "[save] a\\u202eb\\x1b[31m\n[offshoot-test] --p: \\u009b\n");
+}
+
+TEST(Options, PrintsVersionsWhereThereAreAny) {
+  EXPECT_FALSE(Program().options.help().find("--version") != std::string::npos);
+  EXPECT_THROW(Program().parse({"--version"}), UsageError);
+  Program program;
+  program.options.version("offshoot-test 1");
+  EXPECT_NE(program.options.help().find("--version"), std::string::npos);
+  testing::internal::CaptureStdout();
+  EXPECT_FALSE(program.parse({"--version"}));
+  EXPECT_FALSE(program.parse({"-h"}));
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "offshoot-test 1\n" + program.options.help());
+}
+
 TEST(Nearest, IsTheFewestEditsAway) {
   std::vector<std::string> words = {"steps", "stop-at", "seed"};
   EXPECT_EQ(nearest("stpes", words), "steps");

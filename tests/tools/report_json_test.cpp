@@ -91,6 +91,20 @@ TEST(ReportJsonTest, RefusesWhatIsMissingOrDoesNotFit) {
   layer["routing"]["entities"] = 11;
   layers["layers"] = Json::array({layer});
   EXPECT_NE(error_of(layers).find("by_entity: got "), std::string::npos) << error_of(layers);
+  // More steps than values would be read beyond their end.
+  for (const char* key : {"train_loss", "active_curve", "test_loss_curve"}) {
+    Json curves = whole;
+    curves[key]["step"] = Json::array({1.0, 2.0, 3.0});
+    curves[key]["value"] = Json::array({1.0});
+    EXPECT_NE(error_of(curves).find(std::string(key) + ": got 3 steps, expected 1"),
+              std::string::npos)
+        << error_of(curves);
+  }
+  Json curve = whole.at("layers", 0);
+  curve["experts_curve"]["step"] = Json::array({1.0, 2.0});
+  curve["experts_curve"]["value"] = Json::array();
+  layers["layers"] = Json::array({curve});
+  EXPECT_NE(error_of(layers).find("experts_curve: got 2 steps"), std::string::npos);
   Json floors = whole;
   floors["floor_last"] = Json::array({1.0});
   EXPECT_NE(error_of(floors).find("floor_last: got 1 numbers, expected 3"), std::string::npos);

@@ -67,6 +67,10 @@ ReportCurve curve_of(const Json& json, std::string_view key) {
   } else {
     for (size_t i = 0; i < curve.value.size(); ++i) curve.step.push_back(static_cast<double>(i));
   }
+  if (curve.step.size() != curve.value.size()) {
+    fail("report", "{}: got {} steps, expected {}, one a value", key, curve.step.size(),
+         curve.value.size());
+  }
   return curve;
 }
 

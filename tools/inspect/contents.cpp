@@ -1,7 +1,7 @@
 #include "tools/inspect/contents.h"
 
 #include <algorithm>
-#include <cctype>
+#include <array>
 
 #include "engine/error.h"
 #include "engine/json.h"
@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kName = "inspect";
 constexpr std::string_view kReportProvenance = "report";
+constexpr std::array<std::string_view, 4> kLifeColumns{"id", "parent", "born", "died"};
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -25,12 +26,20 @@ std::string_view take_digits(std::string_view& text) {
   return digits;
 }
 
-double number_in(const std::vector<H5Column>& table, std::string_view name, size_t row) {
-  for (const H5Column& column : table) {
-    const auto* values = std::get_if<std::vector<double>>(&column.values);
-    if (column.name == name && values != nullptr) return (*values)[row];
+double number_in(const H5Column& column, size_t row) {
+  return std::visit([&](const auto& values) { return static_cast<double>(values[row]); },
+                    column.values);
+}
+
+// Runs f; what it throws names the file and the part.
+template <class F>
+auto naming(const H5Reader& h5, std::string_view part, F f) {
+  try {
+    return f();
+  } catch (const Error& error) {
+    if (std::string_view(error.what()).find(h5.path()) != std::string_view::npos) throw;
+    fail(kName, "{}: {}: {}", h5.path(), printable(part), reason_of(error, h5.path()));
   }
-  return kUnknown;
 }
 
 const std::vector<int64_t>& integers_in(const H5Reader& h5, const std::string& dataset,
@@ -49,7 +58,28 @@ std::string text_of(const H5Reader& h5, const std::string& dataset) {
   return texts.front();
 }
 
+// "metrics/loss: got f32 [3], expected f64 [3]", or "".
+std::string column_fault(const H5Reader& h5, const std::string& name, const H5Info& expected,
+                         bool needed = true) {
+  const std::string dataset = "metrics/" + name;
+  if (!h5.has(dataset)) return needed ? printable(dataset) + " is missing" : "";
+  if (h5.is_group(dataset)) return printable(dataset) + ": is a group";
+  const H5Info got = h5.info(dataset);
+  if (got == expected) return "";
+  return fmt::format("{}: got {} {}, expected {} {}", printable(dataset), to_string(got.type),
+                     to_string(got.shape), to_string(expected.type), to_string(expected.shape));
+}
+
 }  // namespace
+
+std::string reason_of(const Error& error, const std::string& path) {
+  std::string_view text = error.what();
+  const size_t end = text.find("] ");
+  if (text.starts_with('[') && end != std::string_view::npos) text.remove_prefix(end + 2);
+  if (text.starts_with(path + ": ")) text.remove_prefix(path.size() + 2);
+  // The root has no name.
+  return text.starts_with(": ") ? '/' + std::string(text) : std::string(text);
+}
 
 bool natural_less(std::string_view a, std::string_view b) {
   const std::string_view whole_a = a, whole_b = b;
@@ -81,7 +111,10 @@ std::vector<std::string> names_below(const H5Reader& h5, const std::string& grou
 std::vector<ParameterInfo> model_parameters(const H5Reader& h5) {
   std::vector<ParameterInfo> parameters;
   for (const std::string& name : names_below(h5, "model")) {
-    parameters.push_back({name, h5.info("model/" + name)});
+    const H5Info info = h5.info("model/" + name);
+    const int64_t element = element_bytes(info.type);
+    parameters.push_back(
+        {name, info, element > 0 ? info.shape.size() * element : h5.stored_bytes("model/" + name)});
   }
   return parameters;
 }
@@ -98,17 +131,32 @@ std::vector<LayerExperts> layers_of(const H5Reader& h5) {
   return layers;
 }
 
-std::vector<ExpertLife> lives_of(const H5Reader& h5, const std::string& layer) {
+LayerLives lives_of(const H5Reader& h5, const std::string& layer) {
   const std::string dataset = "lineage/" + layer;
-  const std::vector<H5Column> table = h5.read_table(dataset);
+  const std::vector<H5Column> table = naming(h5, dataset, [&] { return h5.read_table(dataset); });
   const auto& id = integers_in(h5, dataset, table, "id");
   const auto& parent = integers_in(h5, dataset, table, "parent");
   const auto& born = integers_in(h5, dataset, table, "born");
   const auto& died = integers_in(h5, dataset, table, "died");
-  std::vector<ExpertLife> lives;
+  LayerLives lives;
   for (size_t row = 0; row < id.size(); ++row) {
-    lives.push_back({id[row], parent[row], born[row], died[row], number_in(table, "p_value", row),
-                     number_in(table, "cosine", row), number_in(table, "gain", row)});
+    lives.experts.push_back({id[row], parent[row], born[row], died[row]});
+  }
+  for (const H5Column& column : table) {
+    if (std::ranges::find(kLifeColumns, column.name) != kLifeColumns.end()) continue;
+    double ExpertLife::*known = column.name == "p_value"  ? &ExpertLife::p_value
+                                : column.name == "cosine" ? &ExpertLife::cosine
+                                : column.name == "gain"   ? &ExpertLife::gain
+                                                          : nullptr;
+    if (known == nullptr) lives.noted.push_back(column.name);
+    for (size_t row = 0; row < id.size(); ++row) {
+      ExpertLife& life = lives.experts[row];
+      if (known != nullptr) {
+        life.*known = number_in(column, row);
+      } else {
+        life.noted.push_back(number_in(column, row));
+      }
+    }
   }
   return lives;
 }
@@ -123,15 +171,44 @@ std::vector<std::pair<std::string, std::string>> provenance_of(const H5Reader& h
   return pairs;
 }
 
+std::string metrics_fault(const H5Reader& h5) {
+  if (names_below(h5, "metrics").empty()) return "";
+  const std::string loss = "metrics/loss";
+  const int64_t steps = h5.has(loss) && !h5.is_group(loss) ? h5.info(loss).shape.size() : 0;
+  const int64_t tests = h5.has("metrics/test_steps") && !h5.is_group("metrics/test_steps")
+                            ? h5.info("metrics/test_steps").shape.size()
+                            : 0;
+  std::vector<std::string> faults;
+  for (const std::string name : {"loss", "auxiliary_loss", "learning_rate", "active_experts"}) {
+    faults.push_back(column_fault(h5, name, {H5Type::f64, {steps}}));
+  }
+  for (const std::string& layer : names_below(h5, "metrics/experts")) {
+    faults.push_back(column_fault(h5, "experts/" + layer, {H5Type::i64, {steps}}));
+  }
+  // What is empty is not in the file.
+  faults.push_back(column_fault(h5, "test_steps", {H5Type::i64, {tests}}, false));
+  faults.push_back(column_fault(h5, "test_loss", {H5Type::f64, {tests}}, tests > 0));
+  if (h5.has("metrics/events")) {
+    const int64_t events =
+        h5.is_group("metrics/events") ? 0 : h5.info("metrics/events").shape.size();
+    faults.push_back(column_fault(h5, "events", {H5Type::text, {events}}));
+  }
+  const auto first =
+      std::ranges::find_if(faults, [](const std::string& fault) { return !fault.empty(); });
+  return first == faults.end() ? "" : *first;
+}
+
 std::optional<TrainingLog> metrics_of(const H5Reader& h5) {
-  if (!h5.has("metrics/loss")) return std::nullopt;
-  TrainingLog log(names_below(h5, "metrics/experts"));
-  State state(h5);
-  State metrics = state.scope("metrics");
-  log.each_state(metrics);
-  state.begin_apply();
-  log.each_state(metrics);
-  return log;
+  if (names_below(h5, "metrics").empty() || !metrics_fault(h5).empty()) return std::nullopt;
+  return naming(h5, "metrics", [&] {
+    TrainingLog log(names_below(h5, "metrics/experts"));
+    State state(h5);
+    State metrics = state.scope("metrics");
+    log.each_state(metrics);
+    state.begin_apply();
+    log.each_state(metrics);
+    return log;
+  });
 }
 
 std::optional<ReportData> report_of(const H5Reader& h5) {
@@ -140,7 +217,8 @@ std::optional<ReportData> report_of(const H5Reader& h5) {
   const auto parse = [&](const std::string& dataset) {
     return Json::parse(text_of(h5, dataset), h5.path() + ": " + dataset);
   };
-  return report_from_json(parse("report/data"), parse(provenance));
+  return naming(h5, "report/data",
+                [&] { return report_from_json(parse("report/data"), parse(provenance)); });
 }
 
 ReportData need_report(const H5Reader& h5) {

@@ -9,10 +9,16 @@
 #include <vector>
 
 #include "engine/checkpoint_file.h"
+#include "engine/error.h"
 #include "tools/hmm/report.h"
 #include "tools/hmm/training_log.h"
 
 namespace offshoot {
+
+inline constexpr int64_t kPieceBytes = int64_t{4} << 20;  // of values, that views hold at a time
+
+// What an error says, without "[where]" and the file's name.
+std::string reason_of(const Error& error, const std::string& path);
 
 // Numbers in names count as numbers: block.2 stands before block.10.
 bool natural_less(std::string_view a, std::string_view b);
@@ -23,7 +29,7 @@ std::vector<std::string> names_below(const H5Reader& h5, const std::string& grou
 struct ParameterInfo {
   std::string name;  // without "model/"
   H5Info info;
-  int64_t bytes() const { return info.shape.size() * element_bytes(info.type); }
+  int64_t bytes = 0;  // as they are stored where this program does not know the type
 };
 std::vector<ParameterInfo> model_parameters(const H5Reader& h5);
 
@@ -43,14 +49,24 @@ struct ExpertLife {
   double p_value = kUnknown;
   double cosine = kUnknown;
   double gain = kUnknown;
+  std::vector<double> noted = {};  // whatever else
 };
-std::vector<ExpertLife> lives_of(const H5Reader& h5, const std::string& layer);
+struct LayerLives {
+  std::vector<std::string> noted;  // names
+  std::vector<ExpertLife> experts;
+};
+LayerLives lives_of(const H5Reader& h5, const std::string& layer);
 
 // Names and texts below /provenance, but for what is there for programs.
 std::vector<std::pair<std::string, std::string>> provenance_of(const H5Reader& h5);
 
-// The log of offshoot-hmm; nothing when the file has no /metrics/loss.
+// The log of offshoot-hmm; nothing when the file has none, or a part of this name that is another
+// program's.
 std::optional<TrainingLog> metrics_of(const H5Reader& h5);
+
+// Why metrics_of() gives nothing: what is missing or of another type or length; "" when there is
+// nothing below /metrics, or all of it fits.
+std::string metrics_fault(const H5Reader& h5);
 
 // What a run of offshoot-hmm that came to its end keeps; nothing when the file has none.
 std::optional<ReportData> report_of(const H5Reader& h5);

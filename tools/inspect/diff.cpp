@@ -15,7 +15,9 @@
 namespace offshoot {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{4} << 20;
+std::string size_text(double value) {
+  return std::isfinite(value) ? fmt::format("{:.3g}", value) : "not finite";
+}
 
 struct Difference {
   int64_t elements = 0;  // whose bits differ
@@ -33,11 +35,15 @@ struct Difference {
         ++elements;
         const double size = std::abs(from - to);
         squares += size * size;
-        if (!(size <= largest)) largest = std::isfinite(size) ? size : kUnknown;
+        if (!std::isfinite(size)) largest = kUnknown;
+        if (size > largest) largest = size;  // never, once it is NaN
       }
     });
   }
-  double relative_norm() const { return std::sqrt(squares / squares_of_a); }
+  std::string relative_norm() const {
+    if (squares == 0) return size_text(0);  // 0 and -0
+    return squares_of_a == 0 ? "new" : size_text(std::sqrt(squares / squares_of_a));
+  }
 };
 
 Difference numbers_differ(const H5Reader& a, const H5Reader& b, const std::string& name,
@@ -114,8 +120,7 @@ class Differences {
     const double share =
         static_cast<double>(difference.elements) / static_cast<double>(x.shape.size());
     values_.row({displayable(name), count_text(static_cast<double>(difference.elements)),
-                 share_text(share), size_text(difference.largest),
-                 size_text(difference.relative_norm())});
+                 share_text(share), size_text(difference.largest), difference.relative_norm()});
   }
 
   // Attributes of the root: format, step, seed.
@@ -148,9 +153,6 @@ class Differences {
  private:
   void changed(const std::string& name, const char* what) {
     structure_.row({displayable(name), "changed", what});
-  }
-  static std::string size_text(double value) {
-    return std::isfinite(value) ? fmt::format("{:.3g}", value) : "not finite";
   }
 
   const H5Reader& a_;

@@ -4,12 +4,21 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/child.h"
+#include "engine/error.h"
 #include "engine/file.h"
 
 namespace offshoot {
+
+// Reading came to no end: it crashed, or would take more time or memory than it may. That need not
+// be the file's fault.
+class NotRead : public Error {
+ public:
+  using Error::Error;
+};
 
 // What a view comes to: the program's exit status, and what it prints.
 struct Outcome {
@@ -21,14 +30,16 @@ struct Outcome {
 ChildLimits limits_for(const std::vector<const InputFile*>& files);
 
 // Runs `view`, which reads `files`, in a child process: a damaged file can hang or crash the HDF5
-// library. Throws Error with the child's own, or saying which files it was reading when it crashed,
-// or ran out of memory or time. `output`: the file that the view writes; what a killed child leaves
-// of it is removed.
+// library. Throws Error with the child's own, or NotRead with the names of the files. `output`: the
+// file that the view writes; what a killed child leaves of it is removed.
 Outcome run_guarded(const std::vector<const InputFile*>& files,
                     const std::function<Outcome()>& view,
                     const std::optional<std::string>& output = std::nullopt);
 Outcome run_guarded(const std::vector<const InputFile*>& files, const ChildLimits& limits,
                     const std::function<Outcome()>& view,
                     const std::optional<std::string>& output = std::nullopt);
+
+// Whether HDF5 says that it got no memory, which it reports as any other fault.
+bool is_out_of_memory(std::string_view error);
 
 }  // namespace offshoot

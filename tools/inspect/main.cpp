@@ -10,11 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "engine/checkpoint.h"
 #include "engine/checkpoint_file.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "tools/inspect/guard.h"
 #include "tools/inspect/views.h"
+#include "tools/support/display.h"
 #include "tools/support/options.h"
 #include "tools/support/terminal.h"
 
@@ -26,15 +28,17 @@ constexpr int kTrouble = 2;
 
 constexpr std::string_view kDescription =
     "Looks into a checkpoint. Views:\n"
-    "  (none)   at a glance: model, parameters, experts, losses, how it was made\n"
-    "  tree     every dataset: shape, type, bytes, norm, range, histogram\n"
-    "  lineage  each layer's experts under those that they came from\n"
-    "  routing  which expert serves which label\n"
-    "  metrics  loss and experts over the steps; --csv, --json: all of the log\n"
-    "  diff     two files: what differs; exit status 0 equal, 1 different\n"
-    "  verify   whether the file is whole and as it was written; exit status 0 or 1\n"
-    "  export   the model's parameters, --safetensors OUT\n"
-    "  report   the page that training wrote, --html OUT\n"
+    "  (none)         at a glance: model, parameters, experts, losses, provenance\n"
+    "  configuration  what the run was made with, as JSON\n"
+    "  tree           every dataset: shape, type, bytes, norm, range, histogram\n"
+    "  lineage        each layer's experts under those that they came from\n"
+    "  routing        which expert serves which label, of a finished run\n"
+    "  metrics        loss and experts over the steps; --csv, --json: all of the log\n"
+    "  diff           two files: what differs; exit status 0 equal, 1 different\n"
+    "  verify         whether the file is whole and as it was written; exit status\n"
+    "                 0 or 1\n"
+    "  export         the model's parameters, --safetensors OUT\n"
+    "  report         the page that training wrote, --html OUT; of a finished run\n"
     "Exit status 2: trouble. Only verify checks the hash of the whole file.";
 
 struct Settings {
@@ -51,8 +55,26 @@ struct Request {
   std::vector<std::string> files;
 };
 
-const std::vector<std::string> kViews{"tree", "lineage", "routing", "metrics",
-                                      "diff", "verify",  "export",  "report"};
+const std::vector<std::string> kViews{"configuration", "tree",   "lineage", "routing", "metrics",
+                                      "diff",          "verify", "export",  "report"};
+
+bool is_view(const std::string& word) { return std::ranges::find(kViews, word) != kViews.end(); }
+
+std::string views_text() {
+  std::string text;
+  for (const std::string& view : kViews) text += (text.empty() ? "" : ", ") + view;
+  return text;
+}
+
+// "offshoot-inspect 0.1.0, reads checkpoints of format version 1".
+std::string version_text() {
+  std::string engine;
+  for (const auto& [name, text] : provenance()) {
+    if (name == "engine_version") engine = text;
+  }
+  return fmt::format("offshoot-inspect {}, reads checkpoints of format version {}", engine,
+                     kCheckpointVersion == 1 ? "1" : fmt::format("1 to {}", kCheckpointVersion));
+}
 
 Request request_of(const Options& options, const Settings& settings) {
   const std::vector<std::string>& arguments = settings.arguments;
@@ -60,14 +82,21 @@ Request request_of(const Options& options, const Settings& settings) {
   Request request;
   // One name is a file's, even if it is a view's too.
   if (arguments.size() == 1) {
+    std::error_code none;
+    if (is_view(arguments.front()) && !std::filesystem::exists(arguments.front(), none)) {
+      options.refuse("FILE", fmt::format("is missing: got the view {} alone, expected a checkpoint "
+                                         "behind it",
+                                         arguments.front()));
+    }
     request.files = arguments;
   } else {
     request.view = arguments.front();
     request.files.assign(arguments.begin() + 1, arguments.end());
-    if (std::ranges::find(kViews, request.view) == kViews.end()) {
+    if (!is_view(request.view)) {
       const std::string close = nearest(request.view, kViews);
-      options.refuse("VIEW", fmt::format("got {}, expected {}", request.view,
-                                         close.empty() ? "one of those in --help" : close));
+      options.refuse("VIEW", fmt::format("got {}, expected one of {}{}", request.view, views_text(),
+                                         close.empty() ? "; it stands before the file"
+                                                       : "; the nearest is " + close));
     }
   }
   const size_t expected = request.view == "diff" ? 2 : 1;
@@ -97,6 +126,7 @@ Request request_of(const Options& options, const Settings& settings) {
 std::string text_of(const Request& request, const Settings& settings, const InputFile& input,
                     const Terminal& terminal) {
   const CheckpointReader file = CheckpointReader::unverified(input.duplicate());
+  if (request.view == "configuration") return show_configuration(file, terminal);
   if (request.view == "tree") return show_tree(file, terminal);
   if (request.view == "lineage") return show_lineage(file, terminal);
   if (request.view == "routing") return show_routing(file, terminal);
@@ -132,12 +162,17 @@ int run(int argc, char** argv) {
   Settings settings;
   Options options("offshoot-inspect", std::string(kDescription));
   options.usage("[OPTIONS] [VIEW] FILE");
+  options.version(version_text());
   options.add("file", &settings.arguments, "a view, and one checkpoint; two for diff");
   options.add("--csv", &settings.csv, "metrics: a table, one line a step");
   options.add("--json", &settings.json, "metrics: one JSON object a step, as in metrics.jsonl");
   options.add("--safetensors", &settings.safetensors, "export: the file to write");
   options.add("--html", &settings.html, "report: the file to write");
-  options.add("--width", &settings.width, "columns to draw for; the terminal's, or 80")
+  options
+      .add(
+          "--width", &settings.width,
+          "columns to fit everything to; without it the terminal's. In a pipe plots, heat maps and "
+          "the configuration are 80 wide, tables as wide as what stands in them")
       .at_least(40)
       .at_most(1000);
   if (!options.parse(argc, argv)) return 0;
@@ -147,8 +182,10 @@ int run(int argc, char** argv) {
     terminal = Terminal(true, terminal.colour(), static_cast<int>(*settings.width));
   }
   const Outcome outcome = look(request, settings, terminal);
-  fmt::print("{}", outcome.text);
-  if (std::fflush(stdout) != 0) fail("inspect", "stdout: {}", describe_errno(errno));
+  const size_t written = std::fwrite(outcome.text.data(), 1, outcome.text.size(), stdout);
+  if (written != outcome.text.size() || std::fflush(stdout) != 0) {
+    fail("inspect", "standard output: {}", describe_errno(errno));
+  }
   return outcome.status;
 }
 
@@ -159,7 +196,7 @@ int main(int argc, char** argv) {
   try {
     return offshoot::run(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    fmt::print(stderr, "{}\n", offshoot::displayable(error.what()));
     return offshoot::kTrouble;
   }
 }

@@ -20,7 +20,11 @@ constexpr int64_t kOtherHeight = 7;
 TrainingLog need_metrics(const CheckpointReader& file) {
   std::optional<TrainingLog> log = metrics_of(file.h5());
   if (!log || log->steps() == 0) {
-    fail("inspect", "{}: has no metrics as offshoot-hmm keeps them", file.path());
+    const std::string fault = metrics_fault(file.h5());
+    fail("inspect",
+         "{}: has no metrics as offshoot-hmm keeps them (metrics/loss, auxiliary_loss, "
+         "learning_rate, active_experts, experts/<layer>; test_steps, test_loss, events){}{}",
+         file.path(), fault.empty() ? "" : ": ", fault);
   }
   return *std::move(log);
 }
@@ -41,14 +45,14 @@ std::string title(const Terminal& terminal, std::string_view name, std::string_v
 std::string loss_text(const TrainingLog& log, const Terminal& terminal, TextPlot plot) {
   const int64_t window = std::max<int64_t>(1, log.steps() / 60);
   const std::vector<Point> mean = smooth(points_from(log.loss()), window);
-  std::string rest = fmt::format("training {}", number_text(log.loss().back(), 4));
+  std::string rest = fmt::format("training {}", figure_text(log.loss().back(), 4));
   if (window > 1) rest += fmt::format(" (drawn: the moving mean of {} steps)", window);
   plot.height = kLossHeight;
   plot.curve = decimate_means(mean, 2 * plot.width);
   for (size_t i = 0; i < log.test_steps().size(); ++i) {
     plot.marks.push_back({static_cast<double>(log.test_steps()[i]), log.test_loss()[i]});
   }
-  if (!plot.marks.empty()) rest += fmt::format(", test ○ {}", number_text(plot.marks.back().y, 4));
+  if (!plot.marks.empty()) rest += fmt::format(", test ○ {}", figure_text(plot.marks.back().y, 4));
   return title(terminal, "Loss", rest) + text_plot(plot);
 }
 
@@ -80,7 +84,7 @@ std::string experts_text(const TrainingLog& log, const Terminal& terminal, TextP
 std::string active_text(const TrainingLog& log, const Terminal& terminal, TextPlot plot) {
   plot.height = kOtherHeight;
   plot.curve = decimate_means(points_from(log.active_experts()), 2 * plot.width);
-  return title(terminal, "Active experts", number_text(log.active_experts().back(), 2)) +
+  return title(terminal, "Active experts", figure_text(log.active_experts().back(), 2)) +
          text_plot(plot);
 }
 
@@ -109,11 +113,12 @@ std::string metrics_csv(const CheckpointReader& file) {
   const TrainingLog log = need_metrics(file);
   std::string text = "step,loss,auxiliary_loss,learning_rate";
   if (!log.layers().empty()) text += ",active_experts";
-  for (const std::string& layer : log.layers()) text += ',' + csv_field("experts/" + layer);
+  for (const std::string& layer : log.layers())
+    text += ',' + csv_field("experts/" + displayable(layer));
   text += ",test_loss\n";
-  std::map<int64_t, double> tests;  // by the step after which they were
+  std::map<int64_t, double> tests;  // by the steps done before them
   for (size_t i = 0; i < log.test_steps().size(); ++i) {
-    tests[log.test_steps()[i] - 1] = log.test_loss()[i];
+    tests[log.test_steps()[i]] = log.test_loss()[i];
   }
   for (size_t step = 0; step < log.loss().size(); ++step) {
     text += fmt::format("{},{},{},{}", step, log.loss()[step], log.auxiliary_loss()[step],
@@ -122,7 +127,7 @@ std::string metrics_csv(const CheckpointReader& file) {
     for (size_t i = 0; i < log.layers().size(); ++i) {
       text += fmt::format(",{}", log.experts(i)[step]);
     }
-    const auto test = tests.find(static_cast<int64_t>(step));
+    const auto test = tests.find(static_cast<int64_t>(step) + 1);
     text += test == tests.end() ? "," : fmt::format(",{}", test->second);
     text += '\n';
   }

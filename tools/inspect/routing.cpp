@@ -84,7 +84,10 @@ std::string show_routing(const CheckpointReader& file, const Terminal& terminal)
                      terminal);
   }
   return text +
-         terminal.dim("mean weight of the expert for the label's tokens of the test set, %") + '\n';
+         terminal.dim(
+             "mean weight of the expert for the label's tokens of the test set, %; "
+             "property 0 is the delimiter") +
+         '\n';
 }
 
 }  // namespace offshoot

@@ -8,13 +8,13 @@
 #include "engine/json.h"
 #include "tools/inspect/contents.h"
 #include "tools/inspect/views.h"
+#include "tools/support/display.h"
 #include "tools/support/html.h"
 
 namespace offshoot {
 namespace {
 
 constexpr std::string_view kName = "safetensors";
-constexpr int64_t kPieceBytes = int64_t{4} << 20;
 
 std::string_view dtype_of(const CheckpointReader& file, const ParameterInfo& parameter) {
   switch (parameter.info.type) {
@@ -53,7 +53,7 @@ std::string header_text(const CheckpointReader& file,
     }
     Json shape = Json::array();
     for (const int64_t size : parameter.info.shape) shape.push_back(size);
-    const int64_t end = at + parameter.bytes();
+    const int64_t end = at + parameter.bytes;
     header[parameter.name] = Json::object({{"dtype", dtype_of(file, parameter)},
                                            {"shape", shape},
                                            {"data_offsets", Json::array({at, end})}});
@@ -89,7 +89,7 @@ std::string export_safetensors(const CheckpointReader& file, const std::string& 
                          });
   }
   target.commit();
-  return fmt::format("{}: {} parameters, {}\n", out, parameters.size(),
+  return fmt::format("{}: {} parameters, {}\n", displayable(out), parameters.size(),
                      bytes_text(static_cast<double>(at)));
 }
 

@@ -1,10 +1,13 @@
 // A checkpoint at a glance, from names and shapes: what its parameters hold is not read.
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "engine/checkpoint.h"
+#include "engine/error.h"
 #include "engine/json.h"
 #include "tools/inspect/contents.h"
+#include "tools/inspect/text_plot.h"
 #include "tools/inspect/text_table.h"
 #include "tools/inspect/views.h"
 #include "tools/support/display.h"
@@ -20,11 +23,13 @@ constexpr int64_t kPipeWidth = 80;
 std::string count_of(int64_t value) { return count_text(static_cast<double>(value)); }
 std::string bytes_of(int64_t value) { return bytes_text(static_cast<double>(value)); }
 
+constexpr std::string_view kSeparators = "./";
+
 // "a.b.c" of "a.b.c.weight" with depth 3; the whole name when it has no more parts.
 std::string prefix_of(const std::string& name, size_t depth) {
   size_t end = 0;
   for (size_t i = 0; i < depth; ++i) {
-    end = name.find('.', end + (i > 0 ? 1 : 0));
+    end = name.find_first_of(kSeparators, end + (i > 0 ? 1 : 0));
     if (end == std::string::npos) return name;
   }
   return name.substr(0, end);
@@ -42,15 +47,14 @@ std::vector<Module> modules_at(const std::vector<ParameterInfo>& parameters, siz
   std::map<std::string, size_t> places;
   for (const ParameterInfo& parameter : parameters) {
     // The last part of a name is the tensor's own: "weight".
-    const size_t dot = parameter.name.rfind('.');
-    const std::string owner = parameter.name.substr(0, dot);
+    const std::string owner = parameter.name.substr(0, parameter.name.find_last_of(kSeparators));
     const std::string name = prefix_of(owner, depth);
     const auto [place, is_new] = places.try_emplace(name, modules.size());
     if (is_new) modules.push_back({name});
     Module& module = modules[place->second];
     ++module.tensors;
     module.parameters += parameter.info.shape.size();
-    module.bytes += parameter.bytes();
+    module.bytes += parameter.bytes;
   }
   return modules;
 }
@@ -117,14 +121,19 @@ std::string parameters_text(const H5Reader& h5, const Terminal& terminal, int64_
   int64_t count = 0, bytes = 0;
   for (const ParameterInfo& parameter : parameters) {
     count += parameter.info.shape.size();
-    bytes += parameter.bytes();
+    bytes += parameter.bytes;
   }
   TextTable table(
       {{"module", TextTable::Align::left}, {"tensors"}, {"parameters"}, {"share"}, {"bytes"}});
-  for (const Module& module : modules_of(parameters)) {
-    table.row({displayable(module.name), count_of(module.tensors), count_of(module.parameters),
+  const std::vector<Module> modules = modules_of(parameters);
+  for (const Module& module : std::span(modules).first(std::min(kMostModules, modules.size()))) {
+    table.row({module.name.empty() ? "/" : displayable(module.name), count_of(module.tensors),
+               count_of(module.parameters),
                share_text(static_cast<double>(module.parameters) / static_cast<double>(count)),
                bytes_of(module.bytes)});
+  }
+  if (modules.size() > kMostModules) {
+    table.note(fmt::format("  … and {} more", modules.size() - kMostModules));
   }
   return heading(terminal, fmt::format("{} parameters in {} tensors, {}", count_of(count),
                                        count_of(std::ssize(parameters)), bytes_of(bytes))) +
@@ -141,13 +150,15 @@ std::string layers_text(const H5Reader& h5, const Terminal& terminal, int64_t wi
 }
 
 std::string losses_text(const H5Reader& h5, const Terminal& terminal) {
+  const std::string fault = metrics_fault(h5);
+  if (!fault.empty()) fail("inspect", "{}: {}", h5.path(), fault);
   const std::optional<TrainingLog> log = metrics_of(h5);
   if (!log || log->loss().empty()) return "";
   std::string text = heading(terminal, "Losses");
-  text += fmt::format("  training  {}  (step {})\n", number_text(log->loss().back(), 4),
+  text += fmt::format("  training  {}  (step {})\n", figure_text(log->loss().back(), 4),
                       count_of(log->steps()));
   if (!log->test_loss().empty()) {
-    text += fmt::format("  test      {}  (step {})\n", number_text(log->test_loss().back(), 4),
+    text += fmt::format("  test      {}  (step {})\n", figure_text(log->test_loss().back(), 4),
                         count_of(log->test_steps().back()));
   }
   return text;
@@ -178,14 +189,24 @@ std::string show_summary(const CheckpointReader& file, int64_t file_bytes,
   const H5Reader& h5 = file.h5();
   const int64_t width = text_width(terminal);
   std::string text = fmt::format("{}  {}  {}\n", terminal.bold(displayable(file.path())),
-                                 bytes_of(file_bytes), terminal.red("not verified"));
+                                 bytes_of(file_bytes), terminal.dim("not verified, see verify"));
   text += fmt::format("step {}   seed {}   format version {}\n", count_of(file.head().step),
                       file.head().seed, file.version());
-  text += model_text(file, terminal, width > 0 ? width : kPipeWidth);
-  text += parameters_text(h5, terminal, width);
-  text += layers_text(h5, terminal, width);
-  text += losses_text(h5, terminal);
-  return text + provenance_text(h5, terminal, width);
+  // One that is not to be read is no reason to keep the others back.
+  const auto add = [&](std::string_view title, const auto& section) {
+    try {
+      text += section();
+    } catch (const Error& error) {
+      text += heading(terminal, title) +
+              fmt::format("  not readable: {}\n", displayable(reason_of(error, file.path())));
+    }
+  };
+  add("Configuration", [&] { return model_text(file, terminal, width > 0 ? width : kPipeWidth); });
+  add("Parameters", [&] { return parameters_text(h5, terminal, width); });
+  add("Experts", [&] { return layers_text(h5, terminal, width); });
+  add("Losses", [&] { return losses_text(h5, terminal); });
+  add("How it was made", [&] { return provenance_text(h5, terminal, width); });
+  return text;
 }
 
 }  // namespace offshoot

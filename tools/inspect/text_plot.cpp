@@ -1,5 +1,7 @@
 #include "tools/inspect/text_plot.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,6 +16,8 @@ namespace {
 constexpr int64_t kDotsAcross = 2;
 constexpr int64_t kDotsDown = 4;
 constexpr int64_t kNarrowest = 10;
+constexpr double kMost = 1e6;     // from here on numbers have exponents
+constexpr double kEqual = 1e-12;  // what rounding makes of equal numbers, relative
 
 // Characters of dots, row by row from the top.
 class Canvas {
@@ -87,7 +91,10 @@ Range y_range(const TextPlot& plot) {
       range.high = std::max(range.high, point.y);
     }
   }
-  if (!std::isfinite(range.high - range.low)) return range;
+  return range;
+}
+
+Range with_room(const Range& range) {
   const double room = 0.04 * std::max(range.high - range.low, 1e-3 * std::abs(range.high) + 1e-9);
   return {range.low - room, range.high + room};
 }
@@ -120,6 +127,11 @@ void draw_curve(Canvas& canvas, const TextPlot& plot, const Axis& x, const Axis&
   }
 }
 
+// With a true minus sign, as number_text() has it.
+std::string short_text(double value) {
+  return (value < 0 ? "\u2212" : "") + fmt::format("{:.4g}", std::abs(value));
+}
+
 // "└┬───────┬─" and the numbers under it.
 std::string x_axis(const Axis& x, int64_t labels, int64_t columns) {
   const int count = static_cast<int>(std::clamp<int64_t>(columns / 14, 2, 8));
@@ -141,9 +153,18 @@ std::string x_axis(const Axis& x, int64_t labels, int64_t columns) {
 
 }  // namespace
 
+std::string figure_text(double value, int decimals) {
+  return std::abs(value) < kMost || !std::isfinite(value) ? number_text(value, decimals)
+                                                          : short_text(value);
+}
+
 std::string text_plot(const TextPlot& plot) {
-  const Range range = y_range(plot);
+  Range range = y_range(plot);
   if (!std::isfinite(range.high - range.low) || plot.height < 1) return "";
+  if (range.high - range.low <= kEqual * std::abs(range.high)) {
+    return "  constant at " + short_text(range.high) + '\n';
+  }
+  range = with_room(range);
   const auto bottom = static_cast<double>(plot.height * kDotsDown - 1);
   const Axis y(range.low, range.high, bottom, 0);
   const int count = static_cast<int>(std::max<int64_t>(2, plot.height / 3));
@@ -155,7 +176,8 @@ std::string text_plot(const TextPlot& plot) {
     if (plot.steps && tick != std::floor(tick)) continue;
     std::string& label = labels[static_cast<size_t>(row)];
     if (!label.empty()) continue;
-    label = tick_text(tick, plot.steps ? 1 : y.tick_step(count));
+    label = std::abs(tick) < kMost ? tick_text(tick, plot.steps ? 1 : y.tick_step(count))
+                                   : short_text(tick);
     label_width = std::max(label_width, columns_of(label));
   }
   const int64_t columns = std::max(kNarrowest, plot.width - label_width - 2);

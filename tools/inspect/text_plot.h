@@ -19,8 +19,11 @@ struct TextPlot {
   std::vector<Point> marks;  // drawn as circles over the curve
 };
 
+// number_text() (tools/support/html.h); from a million on "1.2e+06", which is never long.
+std::string figure_text(double value, int decimals);
+
 // Lines that end in '\n': the plot with its values on the left, an axis with steps below. A point
-// that is not finite is a gap; without any the text is empty.
+// that is not finite is a gap; without any the text is empty. All values equal: one line says so.
 std::string text_plot(const TextPlot& plot);
 
 }  // namespace offshoot

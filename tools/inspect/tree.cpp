@@ -13,7 +13,6 @@
 namespace offshoot {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{4} << 20;
 constexpr int64_t kOneLine = 120;  // columns that a line with everything needs
 constexpr int kParts = 10;
 constexpr int64_t kExcerpt = 48;
@@ -31,6 +30,7 @@ std::string value_text(double value, bool real) {
 // Columns: norm, min, max, not finite, histogram or what else is to say.
 struct Values {
   std::string norm = {}, min = {}, max = {}, odd = {}, picture = {};
+  std::string fault = {};  // why there are none of these
 };
 
 Values numbers_in(const H5Reader& h5, const std::string& name, H5Type type) {
@@ -86,6 +86,16 @@ std::string top_group(const std::string& name) {
   return slash == std::string::npos ? "" : name.substr(0, slash);
 }
 
+// Its own fault: the other datasets go on to be of interest.
+Values faulty(const H5Reader& h5, const std::string& name, const Error& error) {
+  std::string reason = reason_of(error, h5.path());
+  if (reason.starts_with(name + ": ")) reason.erase(0, name.size() + 2);
+  constexpr std::string_view kDamaged = "is damaged: ";
+  const bool damaged = reason.starts_with(kDamaged);
+  if (damaged) reason.erase(0, kDamaged.size());
+  return {.odd = damaged ? "damaged" : "not read", .fault = displayable(reason)};
+}
+
 using Align = TextTable::Align;
 
 // Everything on one line where there is room, else values below their dataset.
@@ -112,9 +122,8 @@ class Tree {
                                      bytes_text(static_cast<double>(stored))};
       if (info.type == H5Type::other) cells[2] = "other";
       add_values(std::move(cells), values_of(h5, name, info));
-    } catch (const Error&) {
-      // Its own fault: the others go on to be of interest.
-      add_values({shown, "", "", ""}, {.odd = "damaged"});
+    } catch (const Error& error) {
+      add_values({shown, "", "", ""}, faulty(h5, name, error));
     }
   }
 
@@ -134,8 +143,8 @@ class Tree {
   static Values values_of(const H5Reader& h5, const std::string& name, const H5Info& info) {
     try {
       return values_in(h5, name, info);
-    } catch (const Error&) {
-      return {.odd = "damaged"};
+    } catch (const Error& error) {
+      return faulty(h5, name, error);
     }
   }
 
@@ -148,7 +157,9 @@ class Tree {
     values.picture = cut_end(values.picture, excerpt_);
     if (one_line_) {
       cells.insert(cells.end(), {values.norm, values.min, values.max, values.odd, values.picture});
-      return add_row(std::move(cells));
+      add_row(std::move(cells));
+      if (!values.fault.empty()) table_.note("      " + values.fault);
+      return;
     }
     add_row(std::move(cells));
     std::string below = "      ";
@@ -156,7 +167,7 @@ class Tree {
       below += fmt::format("norm {}  {} .. {}  ", values.norm, values.min, values.max);
     }
     if (!values.odd.empty()) below += values.odd + "  ";
-    table_.note(below + values.picture);
+    table_.note(below + values.picture + values.fault);
   }
 
   bool one_line_;

@@ -10,8 +10,6 @@
 namespace offshoot {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{4} << 20;
-
 // Reads a dataset to its end, which compares its hash.
 void read_all(const H5Reader& h5, const std::string& name) {
   switch (h5.info(name).type) {
@@ -28,28 +26,26 @@ void read_all(const H5Reader& h5, const std::string& name) {
   }
 }
 
-// "[x] file: what" -> "what".
-std::string without_prefix(std::string text, const std::string& path) {
-  const size_t at = text.find(path + ": ");
-  return at == std::string::npos ? text : text.substr(at + path.size() + 2);
-}
-
 struct Findings {
   std::vector<std::string> faults;
+  std::vector<std::string> unread;  // reading came to no end, which need not be the file's fault
   std::vector<std::string> facts;
-};
 
-// Adds what f throws.
-template <class F>
-bool attempt(Findings& findings, const std::string& path, F f) {
-  try {
-    f();
-    return true;
-  } catch (const Error& error) {
-    findings.faults.push_back(without_prefix(error.what(), path));
-    return false;
+  // Sorts in what f throws, but for a file that is not ours to judge.
+  template <class F>
+  void attempt(const std::string& path, F f) {
+    try {
+      f();
+    } catch (const ForeignFile&) {
+      throw;
+    } catch (const NotRead& error) {
+      unread.push_back(reason_of(error, path));
+    } catch (const Error& error) {
+      const std::string reason = reason_of(error, path);
+      (is_out_of_memory(reason) ? unread : faults).push_back(reason);
+    }
   }
-}
+};
 
 // What any checkpoint has, and what belongs together.
 void check_completeness(const CheckpointReader& file, Findings& findings) {
@@ -64,11 +60,6 @@ void check_completeness(const CheckpointReader& file, Findings& findings) {
     need("lineage/" + layer.name);
   }
   for (const std::string& layer : names_below(h5, "lineage")) need("growth/" + layer + "/ids");
-  const std::optional<TrainingLog> log = metrics_of(h5);
-  if (log && log->steps() != file.head().step) {
-    findings.faults.push_back(
-        fmt::format("metrics: got {} steps, expected {}", log->steps(), file.head().step));
-  }
 }
 
 void check_datasets(const InputFile& input, Findings& findings) {
@@ -77,32 +68,58 @@ void check_datasets(const InputFile& input, Findings& findings) {
   int64_t bytes = 0, hashed = 0;
   const std::vector<std::string> names = h5.datasets();
   for (const std::string& name : names) {
-    attempt(findings, input.path(), [&] {
+    findings.attempt(input.path(), [&] {
       bytes += h5.stored_bytes(name);
       hashed += h5.has_attribute(name, "xxh3");
       read_all(h5, name);
     });
   }
-  attempt(findings, input.path(), [&] { check_completeness(file, findings); });
+  findings.attempt(input.path(), [&] { check_completeness(file, findings); });
   findings.facts.push_back(fmt::format("{} datasets, {}; {} have an XXH3 of their own",
                                        names.size(), bytes_text(static_cast<double>(bytes)),
                                        hashed));
 }
 
-// Findings through the pipe: one a line, faults first.
+constexpr char kFault = '-', kUnread = '?', kFact = '+', kForeign = 'F';
+
+// Findings through the pipe, one a line.
 std::string packed(const Findings& findings) {
   std::string text;
-  for (const std::string& fault : findings.faults) text += fmt::format("-{}\n", printable(fault));
-  for (const std::string& fact : findings.facts) text += fmt::format("+{}\n", printable(fact));
+  const auto add = [&](char kind, const std::vector<std::string>& lines) {
+    for (const std::string& line : lines) text += fmt::format("{}{}\n", kind, printable(line));
+  };
+  add(kFault, findings.faults);
+  add(kUnread, findings.unread);
+  add(kFact, findings.facts);
   return text;
 }
 
+// Throws ForeignFile where the child did.
 void unpack(std::string_view text, Findings& findings) {
   while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size() - 1);
-    (text.front() == '-' ? findings.faults : findings.facts).emplace_back(text.substr(1, end - 1));
-    text.remove_prefix(end + 1);
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string line(text.substr(1, end - 1));
+    if (text.front() == kForeign) throw ForeignFile(line);
+    (text.front() == kFault    ? findings.faults
+     : text.front() == kUnread ? findings.unread
+                               : findings.facts)
+        .push_back(line);
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
+}
+
+std::string look_in_child(const InputFile& file) {
+  return run_guarded({&file},
+                     [&]() -> Outcome {
+                       try {
+                         Findings findings;
+                         check_datasets(file, findings);
+                         return {0, packed(findings)};
+                       } catch (const ForeignFile& error) {
+                         return {0, kForeign + std::string(error.what())};
+                       }
+                     })
+      .text;
 }
 
 }  // namespace
@@ -111,7 +128,7 @@ Outcome verify_file(const InputFile& file, const Terminal& terminal) {
   Findings findings;
   // Only the file's own hash makes it safe to let HDF5 see it in this process: that is done here;
   // for the datasets, that name what is damaged, there is a child.
-  attempt(findings, file.path(), [&] {
+  findings.attempt(file.path(), [&] {
     const CheckpointReader whole(file.duplicate());
     findings.facts.push_back(fmt::format("format version {}, step {}, seed {}", whole.version(),
                                          whole.head().step, whole.head().seed));
@@ -121,18 +138,21 @@ Outcome verify_file(const InputFile& file, const Terminal& terminal) {
                          : "no user block: another tool wrote the file, and only the datasets' "
                            "own hashes tell");
   });
-  attempt(findings, file.path(), [&] {
-    unpack(run_guarded({&file},
-                       [&]() -> Outcome {
-                         Findings of_datasets;
-                         check_datasets(file, of_datasets);
-                         return {0, packed(of_datasets)};
-                       })
-               .text,
-           findings);
+  const bool whole = findings.faults.empty();
+  findings.attempt(file.path(), [&] {
+    try {
+      unpack(look_in_child(file), findings);
+    } catch (const ForeignFile& error) {
+      if (whole) throw;
+      throw Error(error.what());  // what damage made of it
+    }
   });
+  if (findings.faults.empty() && !findings.unread.empty()) {
+    throw NotRead(fmt::format("[inspect] {}: {}", file.path(), findings.unread.front()));
+  }
   // Both looks find what the user block says.
   std::vector<std::string> faults;
+  findings.faults.insert(findings.faults.end(), findings.unread.begin(), findings.unread.end());
   for (const std::string& fault : findings.faults) {
     if (std::ranges::find(faults, fault) == faults.end()) faults.push_back(fault);
   }

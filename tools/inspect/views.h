@@ -16,6 +16,9 @@ namespace offshoot {
 std::string show_summary(const CheckpointReader& file, int64_t file_bytes,
                          const Terminal& terminal);
 
+// The configuration, as indented JSON.
+std::string show_configuration(const CheckpointReader& file, const Terminal& terminal);
+
 // Every dataset: shape, type, bytes, and what its values are like.
 std::string show_tree(const CheckpointReader& file, const Terminal& terminal);
 
@@ -33,7 +36,8 @@ std::string metrics_json(const CheckpointReader& file);
 // What two checkpoints differ in, /provenance left out; status 1 when they do.
 Outcome show_diff(const CheckpointReader& a, const CheckpointReader& b, const Terminal& terminal);
 
-// Whether the file is whole and as it was written; status 1 when it is not. Reads it all.
+// Whether the file is whole and as it was written; status 1 when it is not. Reads it all. Throws
+// ForeignFile for what is no checkpoint that we read, and NotRead when time or memory do not do.
 Outcome verify_file(const InputFile& file, const Terminal& terminal);
 
 // Writes the model's parameters to `out` in the safetensors format, piece by piece.

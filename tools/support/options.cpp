@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tools/support/display.h"
+
 namespace offshoot {
 
 namespace {
@@ -80,7 +82,8 @@ Option& Options::add(std::string flag, Option::Target target, std::string help) 
 bool Options::parse(int argc, const char* const* argv) {
   CLI::App app(description_, program_);
   app.allow_extras();
-  app.set_help_flag("--help");
+  app.set_help_flag("-h,--help");
+  if (!version_.empty()) app.set_version_flag("--version", version_);
   std::string config;
   app.add_option("--config", config)->type_name("FILE")->take_last();
   Given given;
@@ -89,6 +92,9 @@ bool Options::parse(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     fmt::print("{}", help());
+    return false;
+  } catch (const CLI::CallForVersion&) {
+    fmt::print("{}\n", version_);
     return false;
   } catch (const CLI::ParseError& error) {
     throw UsageError(fmt::format("[{}] {}", program_, error.what()));
@@ -124,7 +130,8 @@ std::string Options::help() const {
   }
   text += "\nGeneral:\n";
   text += help_line("--config FILE", "JSON object of options: its keys are flags without dashes");
-  return text + help_line("--help", "print this and exit");
+  if (!version_.empty()) text += help_line("--version", "print versions and exit");
+  return text + help_line("-h, --help", "print this and exit");
 }
 
 void Options::inherit(const Json& values, std::string_view where) {
@@ -173,6 +180,7 @@ void Options::refuse_unknown(const std::string& argument) const {
   }
   std::string flag = argument.substr(0, argument.find('='));
   std::vector<std::string> flags = {"--help", "--config"};
+  if (!version_.empty()) flags.emplace_back("--version");
   for (const Option& known : options_) flags.push_back(known.flag());
   std::string close = nearest(flag, flags);
   throw UsageError(fmt::format("[{}] {}: unknown flag; {}{}", program_, flag,
@@ -194,7 +202,7 @@ int run_program(const std::function<int()>& body) {
   try {
     return body();
   } catch (const UsageError& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    fmt::print(stderr, "{}\n", displayable(error.what()));
     return 2;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "[memory] the machine has not enough for these sizes\n");
@@ -203,7 +211,7 @@ int run_program(const std::function<int()>& body) {
     fmt::print(stderr, "[memory] no machine has enough for these sizes\n");
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    fmt::print(stderr, "{}\n", displayable(error.what()));
     return 1;
   }
 }

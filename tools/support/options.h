@@ -6,8 +6,9 @@
 //   options.add("--method", &config.method, "routing").choices({"mass", "topk"});
 //   if (!options.parse(argc, argv)) return 0;  // --help
 //
-// A variable's value at add() is its default. Every program has --help and --config FILE, a JSON
-// object whose keys are flags without dashes; the command line overrides it. A switch (bool) is
+// A variable's value at add() is its default. Every program has --help (-h) and --config FILE, a
+// JSON object whose keys are flags without dashes; the command line overrides it. A switch (bool)
+// is
 // --x or --no-x. Every error is a UsageError of one line that names the flag or key, what was
 // given and what was expected.
 #pragma once
@@ -35,10 +36,14 @@ class Options {
   // one list. The reference stays valid.
   Option& add(std::string flag, Option::Target target, std::string help);
 
+  // What --version prints; without it there is no such flag.
+  void version(std::string text) { version_ = std::move(text); }
+
   // What --help says behind the program's name instead of "[OPTIONS] [LIST...]".
   void usage(std::string text) { usage_ = std::move(text); }
 
-  // Sets the variables. Returns false after printing --help to stdout. Throws UsageError.
+  // Sets the variables. Returns false after printing --help or --version to stdout. Throws
+  // UsageError.
   bool parse(int argc, const char* const* argv);
 
   std::string help() const;
@@ -70,12 +75,13 @@ class Options {
   std::string program_;
   std::string description_;
   std::string usage_;
+  std::string version_;
   std::string group_ = "Options";
   std::deque<Option> options_;
 };
 
-// Runs the body of main(): what it throws becomes one line on stderr and exit status 2 for a
-// UsageError, 1 for anything else.
+// Runs the body of main(): what it throws becomes one displayable line on stderr and exit status 2
+// for a UsageError, 1 for anything else.
 int run_program(const std::function<int()>& body);
 
 }  // namespace offshoot
