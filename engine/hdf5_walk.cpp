@@ -54,9 +54,10 @@ void h5_walk_in_child(const InputFile& file) {
       if (!end.text.empty()) throw Error(end.text);
       return;
     case ChildEnd::Kind::late:
-      fail(kName, "{}: is damaged: not read within {} s", file.path(), deadline.count());
+      fail(kName, "{}: is damaged or too large: not read within {} s", file.path(),
+           deadline.count());
     case ChildEnd::Kind::crashed:
-      fail(kName, "{}: is damaged: the HDF5 library crashed on it or ran out of memory (signal {})",
+      fail(kName, "{}: is damaged or too large: reading it crashed or ran out of memory (signal {})",
            file.path(), end.signal);
   }
 }

@@ -63,7 +63,8 @@ double dd_seconds(const std::string& from, const std::string& to) {
   fs::remove(to);
   const std::string command = fmt::format("dd if='{}' of='{}' bs=1M conv=fsync", from, to);
   return seconds_of([&] {
-    if (std::system((command + " >/dev/null 2>&1").c_str()) != 0) fail("bench", "failed: {}", command);
+    if (std::system((command + " >/dev/null 2>&1").c_str()) != 0)
+      fail("bench", "failed: {}", command);
   });
 }
 
