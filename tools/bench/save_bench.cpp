@@ -58,12 +58,10 @@ class ScratchFolder {
   fs::path path_;
 };
 
-// Every time a new file, as a save writes one.
-double dd_seconds(const std::string& from, const std::string& to) {
-  fs::remove(to);
-  const std::string command = fmt::format("dd if='{}' of='{}' bs=1M conv=fsync", from, to);
+// In a shell, as it stands.
+double command_seconds(const std::string& command) {
   return seconds_of([&] {
-    if (std::system((command + " >/dev/null 2>&1").c_str()) != 0)
+    if (std::system(fmt::format("({}) >/dev/null 2>&1", command).c_str()) != 0)
       fail("bench", "failed: {}", command);
   });
 }
@@ -72,26 +70,50 @@ double dd_seconds(const std::string& from, const std::string& to) {
 
 BenchTable bench_save(const BenchOptions& options) {
   const ScratchFolder folder(options.folder);
-  const std::string saved = folder.file("checkpoint.h5"), copy = folder.file("copy.h5");
+  const std::string fresh = folder.file("fresh.h5"), again = folder.file("again.h5"),
+                    copy = folder.file("copy.h5"), moved = folder.file("moved.h5");
   Weights weights;
-  BenchTable table("save", "a checkpoint and dd conv=fsync of the same bytes",
-                   {{"state_bytes", "state, bytes", 14},
-                    {"file_ratio", "file / state", 14, 4},
-                    {"save_seconds", "save, s", 10, 3},
-                    {"dd_seconds", "dd, s", 10, 3},
-                    {"ratio", "save / dd", 11, 2}});
-  const auto save = [&] {
-    return seconds_of([&] { save_checkpoint(saved, {{1, 1}, "{}", {}}, weights, {}); });
+  BenchTable table(
+      "save",
+      "a checkpoint as a new file against dd conv=fsync of the same bytes, and in place "
+      "of one against dd and mv",
+      {{"state_bytes", "state, bytes", 14},
+       {"file_ratio", "file / state", 14, 4},
+       {"fresh_seconds", "new, s", 9, 3},
+       {"dd_seconds", "dd, s", 8, 3},
+       {"fresh_ratio", "ratio", 8, 2},
+       {"again_seconds", "replaced, s", 13, 3},
+       {"moved_seconds", "dd, mv, s", 11, 3},
+       {"again_ratio", "ratio", 8, 2}});
+  const auto save = [&](const std::string& path) {
+    return seconds_of([&] { save_checkpoint(path, {{1, 1}, "{}", {}}, weights, {}); });
   };
-  const std::vector<Contestant> contestants{save, [&] { return dd_seconds(saved, copy); }};
+  save(fresh);  // what dd reads
+  const std::string dd = fmt::format("dd if='{}' bs=1M conv=fsync of=", fresh);
+  const std::vector<Contestant> contestants{
+      [&] {
+        fs::remove(fresh);
+        return save(fresh);
+      },
+      [&] {
+        fs::remove(copy);
+        return command_seconds(fmt::format("{}'{}'", dd, copy));
+      },
+      [&] { return save(again); },
+      [&] {
+        return command_seconds(fmt::format("{0}'{1}.tmp' && mv '{1}.tmp' '{1}'", dd, moved));
+      }};
   const auto seconds = alternate(options.rounds, contestants);
   const int64_t state_bytes = kTensors * kElements * 4;
   table.add(Json::object(
       {{"state_bytes", state_bytes},
-       {"file_ratio", static_cast<double>(fs::file_size(saved)) / static_cast<double>(state_bytes)},
-       {"save_seconds", median(seconds[0])},
+       {"file_ratio", static_cast<double>(fs::file_size(fresh)) / static_cast<double>(state_bytes)},
+       {"fresh_seconds", median(seconds[0])},
        {"dd_seconds", median(seconds[1])},
-       {"ratio", median_ratio(seconds[0], seconds[1])}}));
+       {"fresh_ratio", median_ratio(seconds[0], seconds[1])},
+       {"again_seconds", median(seconds[2])},
+       {"moved_seconds", median(seconds[3])},
+       {"again_ratio", median_ratio(seconds[2], seconds[3])}}));
   return table;
 }
 
