@@ -51,20 +51,6 @@ EditNote note_of(int64_t step, const std::optional<double>& gain, double p_value
 
 }  // namespace
 
-std::string_view to_string(GrowthEvent::Kind kind) {
-  switch (kind) {
-    case GrowthEvent::Kind::expand:
-      return "expand";
-    case GrowthEvent::Kind::keep:
-      return "keep";
-    case GrowthEvent::Kind::reject:
-      return "reject";
-    case GrowthEvent::Kind::stop:
-      return "stop";
-  }
-  return "unknown";
-}
-
 MassController::MassController(std::vector<MoeLayer*> layers, const MassOptions& options)
     : layers_(std::move(layers)), options_(options) {
   check(options_);

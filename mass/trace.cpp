@@ -30,6 +30,21 @@ GrowthEvent::Kind kind_of(const std::string& text) {
 
 }  // namespace
 
+// Here, so that a reader of events needs no controller, nor the operations beneath it.
+std::string_view to_string(GrowthEvent::Kind kind) {
+  switch (kind) {
+    case GrowthEvent::Kind::expand:
+      return "expand";
+    case GrowthEvent::Kind::keep:
+      return "keep";
+    case GrowthEvent::Kind::reject:
+      return "reject";
+    case GrowthEvent::Kind::stop:
+      return "stop";
+  }
+  return "unknown";
+}
+
 Json to_json(const GrowthEvent& event) {
   return Json::object({{"step", event.step},
                        {"layer", event.layer},
