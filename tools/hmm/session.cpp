@@ -249,7 +249,8 @@ void Session::find_best() {
   if (run_configuration(best) != configuration_ || !best.h5().has("metrics/test_steps")) return;
   const auto steps = best.h5().read<int64_t>("metrics/test_steps");
   const auto losses = best.h5().read<double>("metrics/test_loss");
-  if (steps.size() == losses.size() && steps.back() == best.head().step) best_loss_ = losses.back();
+  if (steps.empty() || steps.size() != losses.size()) return;
+  if (steps.back() == best.head().step) best_loss_ = losses.back();
 }
 
 void Session::save() {
