@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/utf8.h"
 
 namespace offshoot {
 namespace {
@@ -52,39 +54,15 @@ std::string describe_errno(int error) {
                      name != nullptr ? name : std::to_string(error));
 }
 
-namespace {
-
-// Bytes of the UTF-8 character that `text` begins with; 1 for what is none.
-size_t character_bytes(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text.front());
-  const size_t count = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-  if (count > text.size()) return 1;
-  for (const char c : text.substr(1, count - 1)) {
-    if ((c & 0xc0) != 0x80) return 1;
-  }
-  return count;
-}
-
-// What a terminal would obey instead of showing: C0, DEL, C1 alone or in UTF-8, and the marks that
-// turn the direction of what follows.
-bool is_control(std::string_view character) {
-  const auto lead = static_cast<unsigned char>(character.front());
-  if (character.size() == 1) return lead < ' ' || lead >= 0x7f;
-  if (character.size() == 2) return lead == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
-  return (character >= "\u202a" && character <= "\u202e") ||
-         (character >= "\u2066" && character <= "\u2069");
-}
-
-}  // namespace
-
 std::string printable(std::string_view text) {
   constexpr size_t kMostBytes = 300;
   std::string line;
   while (!text.empty()) {
-    const std::string_view character = text.substr(0, character_bytes(text));
-    if (line.size() + character.size() > kMostBytes) break;
-    line += is_control(character) ? "?" : character;
-    text.remove_prefix(character.size());
+    const auto [code, bytes] = first_utf8(text);
+    const std::string_view shown = bytes == 0 || is_unsafe(code) ? "?" : text.substr(0, bytes);
+    if (line.size() + shown.size() > kMostBytes) break;
+    line += shown;
+    text.remove_prefix(std::max<size_t>(bytes, 1));
   }
   return line;
 }

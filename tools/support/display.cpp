@@ -4,38 +4,12 @@
 
 #include <algorithm>
 
+#include "engine/utf8.h"
+
 namespace offshoot {
 namespace {
 
 constexpr std::string_view kEllipsis = "\u2026";
-
-struct Character {
-  uint32_t code = 0;
-  size_t bytes = 0;  // 0: no UTF-8 here
-};
-
-// The first character of a text that is not empty (RFC 3629: shortest form, no surrogates).
-Character first_character(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(text[i])); };
-  const uint32_t lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  uint32_t code = lead & (0xffu >> (bytes + 1));
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < kLeast[bytes] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return {};
-  return {code, bytes};
-}
-
-bool is_unsafe(uint32_t code) {
-  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x061c ||
-         (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
-         (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
-}
 
 bool begins_character(char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }
 
@@ -53,7 +27,7 @@ size_t offset_of(std::string_view text, int64_t count) {
 std::string displayable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const auto [code, bytes] = first_character(text);
+    const auto [code, bytes] = first_utf8(text);
     if (bytes == 0) {
       out += fmt::format("\\x{:02x}", static_cast<uint8_t>(text.front()));
     } else if (code == '\n') {
