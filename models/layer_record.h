@@ -14,6 +14,8 @@ struct LayerRecord {
   MoeLayer& layer;
   const std::string& name;  // the layer's dotted name
   const Routed& routed;
+  const Tensor& input;           // [N, D], what the router saw
+  const Tensor& expert_outputs;  // [R, D], rows in expert order, unweighted
 };
 
 }  // namespace offshoot

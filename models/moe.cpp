@@ -78,7 +78,7 @@ Tensor MoeLayer::forward(Context& context, const Tensor& x) {
   const Tensor out = expert_mlp(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
                                 tape.watch(fc2_weight_), tape.watch(fc2_bias_), routing);
   const Tensor y = combine_tokens(tape, out, routing);
-  if (context.sink != nullptr) context.sink->add({*this, name_, routed});
+  if (context.sink != nullptr) context.sink->add({*this, name_, routed, tokens, out});
   return x.rank() == 2 ? y : reshape(tape, y, x.shape());
 }
 

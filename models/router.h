@@ -26,6 +26,10 @@ class Router : public Module {
   // logits; minus infinity leaves one out. `row_alignment` is what the layer wants of
   // RouteOptions; one that ignores it costs time on CUDA.
   virtual Routed forward(Context& context, const Tensor& x, int64_t row_alignment) = 0;
+
+  // [E, ...], whose row e says which tokens expert e wants ("the gate row"): growth divides its
+  // gradient, a redundancy loss compares its rows. Null when there is none.
+  virtual Parameter* expert_rows() { return nullptr; }
 };
 
 // Softmax over a linear gate: logits = x W_r^T (+ b), "weight" [E, D] drawn uniformly from
@@ -41,6 +45,7 @@ class GateRouter final : public Router {
   GateRouter(const Scope& scope, int64_t features, GrowthGroup& experts, const Options& options);
 
   Routed forward(Context& context, const Tensor& x, int64_t row_alignment) override;
+  Parameter* expert_rows() override { return &weight_; }
   void each_parameter(const ParameterVisitor& visit) override;
 
   Parameter& weight() { return weight_; }
