@@ -10,6 +10,7 @@
 
 #include "engine/growth.h"
 #include "models/feed_forward.h"
+#include "models/gate_router.h"
 #include "models/router.h"
 
 namespace offshoot {
