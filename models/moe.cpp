@@ -4,6 +4,7 @@
 
 #include "engine/error.h"
 #include "models/layer_record.h"
+#include "ops/binary.h"
 #include "ops/expert_mlp.h"
 #include "ops/grouped_gemm.h"
 #include "ops/layout.h"
@@ -21,6 +22,9 @@ const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
   if (options.features < 1 || options.hidden < 1 || options.experts < 1) {
     fail(scope.name, "got {} experts of {} x {}, expected at least 1 of each", options.experts,
          options.features, options.hidden);
+  }
+  if (options.shared_hidden < 0) {
+    fail(scope.name, "shared_hidden: got {}, expected at least 0", options.shared_hidden);
   }
   if (options.max_experts != 0 && options.max_experts < options.experts) {
     fail(scope.name, "experts: got {}, expected at most max_experts = {}", options.experts,
@@ -62,6 +66,9 @@ MoeLayer::MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRout
                 group_, options.max_experts),
       router_(make_router(scope / "gate", group_)) {
   if (router_ == nullptr) fail(name_, "router: got none, expected one");
+  if (options.shared_hidden == 0) return;
+  shared_ = std::make_unique<Mlp>(scope / "shared", options.features, options.shared_hidden,
+                                  Linear::Options{.init = Linear::Init::fan_in});
 }
 
 Tensor MoeLayer::forward(Context& context, const Tensor& x) {
@@ -77,7 +84,8 @@ Tensor MoeLayer::forward(Context& context, const Tensor& x) {
   const Tensor rows = dispatch_tokens(tape, tokens, routing);
   const Tensor out = expert_mlp(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
                                 tape.watch(fc2_weight_), tape.watch(fc2_bias_), routing);
-  const Tensor y = combine_tokens(tape, out, routing);
+  Tensor y = combine_tokens(tape, out, routing);
+  if (shared_) y = add(tape, y, shared_->forward(context, tokens));
   if (context.sink != nullptr) context.sink->add({*this, name_, routed, tokens, out});
   return x.rank() == 2 ? y : reshape(tape, y, x.shape());
 }
@@ -87,6 +95,7 @@ void MoeLayer::each_parameter(const ParameterVisitor& visit) {
     visit(*parameter);
   }
   router_->each_parameter(visit);
+  if (shared_) shared_->each_parameter(visit);
 }
 
 }  // namespace offshoot

@@ -1,6 +1,8 @@
 // Mixture of experts: tokens are routed to a few of E MLPs and come back as a weighted sum.
 //   y = sum over kept k of g_k(x) fc2_k(GELU(fc1_k(x)))
-// Dropless: every kept (token, expert) pair is computed; an expert without tokens is legal.
+// Dropless: every kept (token, expert) pair is computed; an expert without tokens is legal, and so
+// is a token without experts. A shared expert (DeepSeekMoE, Dai et al. 2024, arXiv 2401.06066) is
+// one more MLP, which sees every token and is added with weight 1.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +24,14 @@ struct MoeOptions {
   int64_t max_experts = 0;  // address space is reserved for as many; 0: four times `experts`
   RouteOptions route = {};
   bool gate_bias = false;
+  int64_t shared_hidden = 0;  // of the shared expert; 0: there is none
 };
 
 // Parameters, one row an expert, all in the growth group called like the layer:
 //   "fc1.weight" [E, H, D], "fc1.bias" [E, H], "fc2.weight" [E, D, H], "fc2.bias" [E, D], drawn
 //   uniformly from +-1/sqrt(fan_in); and the router's.
+// Those of the shared expert belong to no group: "shared.fc1.weight" [S, D], "shared.fc1.bias" [S],
+//   "shared.fc2.weight" [D, S], "shared.fc2.bias" [D], drawn in the same way.
 // They live on the scope's device. On CUDA x may be bf16: the experts compute in it, the gate and
 // all parameters stay in float32.
 // E is read from the weights' shape on every call, so a growth between two steps just works.
@@ -65,6 +70,7 @@ class MoeLayer final : public FeedForward {
   Parameter fc2_weight_;
   Parameter fc2_bias_;
   std::unique_ptr<Router> router_;
+  std::unique_ptr<Mlp> shared_;
 };
 
 }  // namespace offshoot
