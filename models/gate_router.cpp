@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "engine/error.h"
+#include "ops/activation.h"
 #include "ops/cast.h"
 #include "ops/linear.h"
 #include "ops/softmax.h"
@@ -23,6 +25,9 @@ GateRouter::GateRouter(const Scope& scope, int64_t features, GrowthGroup& expert
       options_(options),
       weight_((scope / "weight").name, uniform_gate(scope, experts.rows(), features), experts,
               options.reserve_rows) {
+  if (options.scores == Scores::sigmoid && options.route.kind == RouteOptions::Kind::top_p) {
+    fail(scope.name, "route: got top-p of sigmoid scores, expected top-k");
+  }
   if (!options.bias) return;
   bias_ = std::make_unique<Parameter>((scope / "bias").name,
                                       Tensor::zeros({experts.rows()}, scope.dtype, scope.device),
@@ -35,7 +40,8 @@ Routed GateRouter::forward(Context& context, const Tensor& x, int64_t row_alignm
   const Tensor bias = bias_ ? tape.watch(*bias_) : Tensor();
   Routed routed;
   routed.logits = add_row_offsets(context, experts_, linear(tape, wide, tape.watch(weight_), bias));
-  routed.probs = softmax(tape, routed.logits);
+  routed.probs = options_.scores == Scores::softmax ? softmax(tape, routed.logits)
+                                                    : sigmoid(tape, routed.logits);
   RouteOptions options = options_.route;
   options.row_alignment = row_alignment;
   routed.routing = route(tape, routed.probs, options);
