@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "engine/error.h"
+#include "models/cosine_router.h"
 #include "models/layer_record.h"
+#include "models/top_any_router.h"
 #include "ops/binary.h"
 #include "ops/expert_mlp.h"
 #include "ops/grouped_gemm.h"
@@ -33,10 +35,43 @@ const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
   return options;
 }
 
+void check_gate(const Scope& scope, const MoeOptions& options) {
+  const bool linear =
+      options.router == RouterKind::softmax || options.router == RouterKind::sigmoid;
+  if (options.gate_bias && !linear) {
+    fail(scope.name, "gate_bias: got one for a router by cosine, expected none");
+  }
+  if (options.router == RouterKind::top_any) {
+    if (options.route != RouteOptions{}) {
+      fail(scope.name, "route: got options for top-any routing, expected the default ones");
+    }
+  } else if (!options.learn_temperature) {
+    fail(scope.name, "learn_temperature: got false, expected so for top-any routing only");
+  }
+}
+
 std::unique_ptr<Router> make_gate(const Scope& scope, GrowthGroup& experts,
                                   const MoeOptions& options) {
-  const GateRouter::Options gate{options.route, options.gate_bias, options.max_experts};
-  return std::make_unique<GateRouter>(scope, options.features, experts, gate);
+  check_gate(scope, options);
+  const int64_t D = options.features, reserve = options.max_experts;
+  switch (options.router) {
+    case RouterKind::softmax:
+    case RouterKind::sigmoid: {
+      const auto scores = options.router == RouterKind::softmax ? GateRouter::Scores::softmax
+                                                                : GateRouter::Scores::sigmoid;
+      return std::make_unique<GateRouter>(
+          scope, D, experts,
+          GateRouter::Options{options.route, options.gate_bias, reserve, scores});
+    }
+    case RouterKind::cosine:
+      return std::make_unique<CosineRouter>(
+          scope, D, experts,
+          CosineRouter::Options{.route = options.route, .reserve_rows = reserve});
+    case RouterKind::top_any:
+      return std::make_unique<TopAnyRouter>(
+          scope, D, experts, TopAnyRouter::Options{options.learn_temperature, reserve});
+  }
+  fail("bug", "router kind {}", static_cast<int>(options.router));
 }
 
 }  // namespace

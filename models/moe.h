@@ -17,14 +17,24 @@
 
 namespace offshoot {
 
+// Routers of the library, and what they take of MoeOptions::route.
+enum class RouterKind {
+  softmax,  // GateRouter: top-k or top-p
+  sigmoid,  // GateRouter: top-k
+  cosine,   // CosineRouter: top-k or top-p
+  top_any,  // TopAnyRouter: nothing, its thresholds decide
+};
+
 struct MoeOptions {
   int64_t features = 0;     // D
   int64_t hidden = 0;       // H, of one expert
   int64_t experts = 0;      // E at first
   int64_t max_experts = 0;  // address space is reserved for as many; 0: four times `experts`
   RouteOptions route = {};
-  bool gate_bias = false;
-  int64_t shared_hidden = 0;  // of the shared expert; 0: there is none
+  bool gate_bias = false;  // softmax, sigmoid
+  RouterKind router = RouterKind::softmax;
+  bool learn_temperature = true;  // top_any; cosine always learns one
+  int64_t shared_hidden = 0;      // of the shared expert; 0: there is none
 };
 
 // Parameters, one row an expert, all in the growth group called like the layer:
@@ -40,9 +50,10 @@ class MoeLayer final : public FeedForward {
   using MakeRouter =
       std::function<std::unique_ptr<Router>(const Scope& scope, GrowthGroup& experts)>;
 
-  // With a GateRouter called "gate".
+  // With a router of the options' kind called "gate". Throws Error for options that do not fit each
+  // other.
   MoeLayer(const Scope& scope, const MoeOptions& options);
-  // With a router of your own.
+  // With a router of your own; what the options say of routers does not matter.
   MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRouter& make_router);
 
   // x [..., D] -> [..., D]. Tells context.sink, if any.
