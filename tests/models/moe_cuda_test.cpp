@@ -99,14 +99,14 @@ class Layer {
 };
 
 void expect_near(Layer& layer, const std::vector<Tensor>& got, const std::vector<Tensor>& expected,
-                 double most) {
+                 double most, double gate_most = 0) {
   const std::vector<std::string> names = layer.names();
   ASSERT_EQ(got.size(), names.size());
   for (size_t i = 0; i < got.size(); ++i) {
     // Where two experts share a token the gate's gradients are p (1 - p), and cancel where it is
     // nearly sure.
-    const double its_most =
-        names[i].find("gate") != std::string::npos ? std::max(most, 1e-3) : most;
+    const bool gate = names[i].find("gate") != std::string::npos;
+    const double its_most = gate ? std::max({most, gate_most, 1e-3}) : most;
     EXPECT_LT(relative_error(got[i], expected[i]), its_most) << names[i];
   }
 }
@@ -140,7 +140,8 @@ TEST(MoeLayerCuda, WithEveryRouterFollowsTheCpu) {
       }
       const Tensor x = rounded(random_tensor({3, 13, features}, DType::f32, 3));
       there.zero_grad(), here.zero_grad();
-      expect_near(there, there.pass(x, DType::bf16), here.pass(x, DType::f32), 2e-2);
+      // Differences of experts' outputs, summed over tokens: thresholds' gradients cancel, too.
+      expect_near(there, there.pass(x, DType::bf16), here.pass(x, DType::f32), 2e-2, 6e-2);
     }
   }
 }
