@@ -15,7 +15,7 @@ struct LayerRecord {
   const std::string& name;  // the layer's dotted name
   const Routed& routed;
   const Tensor& input;           // [N, D], what the router saw
-  const Tensor& expert_outputs;  // [R, D], rows in expert order, unweighted
+  const Tensor& expert_outputs;  // [R, D], rows in expert order, unweighted; no shared one
 };
 
 }  // namespace offshoot
