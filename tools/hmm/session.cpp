@@ -183,7 +183,7 @@ void Session::train() {
 void Session::train_step(Progress& progress) {
   const double begin = steady_seconds();
   const bool monitored =
-      trainer_.controller() != nullptr && trainer_.controller()->monitors(trainer_.steps_done());
+      trainer_.policy() != nullptr && trainer_.policy()->monitors(trainer_.steps_done());
   const StepResult step = step_model();
   log_.add(step);
   smooth_loss_ = log_.steps() == 1 ? step.loss : 0.98 * smooth_loss_ + 0.02 * step.loss;
