@@ -36,6 +36,14 @@ __device__ __forceinline__ ExpertSums sum_of_lane(const ExpertSums& own) {
   return sum;
 }
 
+// Whether e is the first of the row's largest.
+__device__ __forceinline__ bool is_first_of_largest(const float* row, int64_t E, int64_t e) {
+  for (int64_t other = 0; other < E; ++other) {
+    if (other < e ? row[other] >= row[e] : row[other] > row[e]) return false;
+  }
+  return true;
+}
+
 // sums[block, e] over the block's tokens.
 __global__ void __launch_bounds__(kThreads)
     load_balance_sum_kernel(const float* probs, const int64_t* token_offsets,
@@ -49,7 +57,9 @@ __global__ void __launch_bounds__(kThreads)
       own.mass += probs[n * E + e];
       const int64_t pair = token_offsets[n];
       // A router may keep nothing.
-      if (pair < token_offsets[n + 1] && expert_of_pair[pair] == e) own.choices += 1;
+      const bool is_choice = pair < token_offsets[n + 1] ? expert_of_pair[pair] == e
+                                                         : is_first_of_largest(probs + n * E, E, e);
+      if (is_choice) own.choices += 1;
     }
   }
   own = sum_of_lane<kThreads>(own);

@@ -10,7 +10,8 @@
 namespace offshoot::cuda {
 
 // token_offsets [N+1] and expert_of_pair, of which elements below token_offsets[N] are read. Writes
-// shares [E], the share of tokens whose first choice an expert is. `sums` is scratch of
+// shares [E], the share of tokens whose first choice an expert is: that of their first pair, or of
+// the largest of their probs where they have none. `sums` is scratch of
 // load_balance_scratch(N, E) doubles.
 int64_t load_balance_scratch(int64_t N, int64_t E);
 void load_balance_forward(const float* probs, const int64_t* token_offsets,

@@ -73,6 +73,53 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The largest key below `last` among the experts with a margin above 0, in every lane; 0 for none.
+__device__ __forceinline__ uint64_t next_key_above(const float* row, const float* margins,
+                                                   int64_t E, uint64_t last) {
+  uint64_t best = 0;
+  for (int64_t e = lane(); e < E; e += 32) {
+    const uint64_t key = key_of(row[e], e);
+    // NaN is kept, so that it shows.
+    if (!(margins[e] <= 0.0f) && key < last && key > best) best = key;
+  }
+  return warp_reduce(best, [](uint64_t a, uint64_t b) { return a > b ? a : b; });
+}
+
+// One block a word of tokens, one warp a token at a time.
+__global__ void __launch_bounds__(kThreads)
+    choose_any_kernel(const float* scores, const float* margins, int64_t N, int64_t E,
+                      bool best_if_none, int64_t words, RouteScratch scratch, float* sums) {
+  uint32_t* const masks = scratch.masks + blockIdx.x;
+  for (int64_t e = threadIdx.x; e <= E; e += kThreads) masks[e * words] = 0;
+  __syncthreads();
+  for (int t = warp_in_block(); t < kWordTokens; t += kWarps) {
+    const int64_t n = int64_t{blockIdx.x} * kWordTokens + t;
+    if (n >= N) break;
+    const float *const row = scores + n * E, *const margins_n = margins + n * E;
+    int32_t kept = 0;
+    bool good = true;
+    uint64_t key = next_key_above(row, margins_n, E, ~uint64_t{0});
+    const bool is_none = key == 0;
+    if (is_none && best_if_none) key = next_key(row, E, ~uint64_t{0});
+    while (key != 0) {
+      const int32_t slot = slot_of(key);
+      if (lane() == 0) {
+        scratch.order[n * E + kept] = slot;
+        atomicOr(masks + slot * words, 1u << t);
+      }
+      good = good && score_of(key) >= 0.0f && (is_none || margins_n[slot] > 0.0f);
+      ++kept;
+      if (is_none) break;
+      key = next_key_above(row, margins_n, E, key);
+    }
+    if (lane() == 0) {
+      scratch.kept[n] = kept;
+      sums[n] = good ? static_cast<float>(kept) : __int_as_float(0x7fc00000);
+      atomicAdd(masks + E * words, static_cast<uint32_t>(kept));
+    }
+  }
+}
+
 // The sum of the lanes' values up to the own one.
 template <class T>
 __device__ __forceinline__ T warp_inclusive_sum(T value) {
@@ -121,7 +168,7 @@ __global__ void __launch_bounds__(32)
 
 __device__ __forceinline__ bool renormalises(RouteWeights weights, int64_t N,
                                              const RoutePlan& plan) {
-  return weights == RouteWeights::renormalised ||
+  return weights == RouteWeights::renormalised || weights == RouteWeights::equal ||
          (weights == RouteWeights::renormalised_if_shared && plan.token_offsets[N] > N);
 }
 
@@ -147,7 +194,7 @@ __device__ void place_token(const float* probs, int64_t N, int64_t E, int64_t mo
     const int64_t row = plan.expert_offsets[e] + scratch.starts[e * words + word] +
                         __popc(scratch.masks[e * words + word] & earlier_tokens);
     plan.expert_of_pair[pair] = e;
-    plan.weights[pair] = probs[n * E + e] / divisor;
+    plan.weights[pair] = (weights == RouteWeights::equal ? 1.0f : probs[n * E + e]) / divisor;
     plan.row_of_pair[pair] = static_cast<int32_t>(row);
     plan.token_of_row[row] = static_cast<int32_t>(n);
     plan.pair_of_row[row] = static_cast<int32_t>(pair);
@@ -202,6 +249,20 @@ __global__ void __launch_bounds__(kThreads)
   if (i < N * count) store(x + i / count * E + columns[i % count], value);
 }
 
+// From the chosen experts to the plan.
+void number_pairs(const float* probs, int64_t N, int64_t E, int64_t most, RouteWeights weights,
+                  int64_t row_alignment, const RouteScratch& scratch, const float* sums,
+                  const RoutePlan& plan, Stream stream) {
+  const int64_t words = route_words(N);
+  launch(scan_words_kernel, blocks_for(E + 1, kWarps), kThreads, 0, stream, N, E, words, scratch,
+         plan);
+  launch(scan_experts_kernel, 1, 32, 0, stream, E, row_alignment, plan);
+  if (N == 0) return;
+  const int64_t padded = row_alignment > 1 ? E : 0;
+  launch(place_kernel, blocks_for(N + padded, kWarps), kThreads, 0, stream, probs, N, E, most,
+         weights, words, scratch, sums, plan);
+}
+
 }  // namespace
 
 void route_forward(const float* probs, int64_t N, int64_t E, const RouteChoice& choice,
@@ -212,13 +273,18 @@ void route_forward(const float* probs, int64_t N, int64_t E, const RouteChoice& 
     launch(choose_kernel, static_cast<unsigned>(words), kThreads, 0, stream, probs, N, E, choice,
            words, scratch, sums);
   }
-  launch(scan_words_kernel, blocks_for(E + 1, kWarps), kThreads, 0, stream, N, E, words, scratch,
-         plan);
-  launch(scan_experts_kernel, 1, 32, 0, stream, E, row_alignment, plan);
-  if (N == 0) return;
-  const int64_t padded = row_alignment > 1 ? E : 0;
-  launch(place_kernel, blocks_for(N + padded, kWarps), kThreads, 0, stream, probs, N, E,
-         choice.most, weights, words, scratch, sums, plan);
+  number_pairs(probs, N, E, choice.most, weights, row_alignment, scratch, sums, plan, stream);
+}
+
+void route_any_forward(const float* scores, const float* margins, int64_t N, int64_t E,
+                       bool best_if_none, int64_t row_alignment, const RouteScratch& scratch,
+                       float* sums, const RoutePlan& plan, Stream stream) {
+  const int64_t words = route_words(N);
+  if (N > 0) {
+    launch(choose_any_kernel, static_cast<unsigned>(words), kThreads, 0, stream, scores, margins, N,
+           E, best_if_none, words, scratch, sums);
+  }
+  number_pairs(scores, N, E, E, RouteWeights::equal, row_alignment, scratch, sums, plan, stream);
 }
 
 void route_backward(const RoutePlan& plan, const float* sums, RouteWeights weights,

@@ -1,5 +1,5 @@
-// The kernels of ops/route.h: a token's experts by falling score, and a stable counting sort of the
-// pairs by expert. All sizes that depend on the scores stay on the device.
+// The kernels of ops/route.h and ops/route_any.h: a token's experts by falling score, and a stable
+// counting sort of the pairs by expert. All sizes that depend on the scores stay on the device.
 //
 // Shapes   N tokens, E experts; probs [N, E]. With `most` the experts that a token keeps at most,
 //          arrays by pair have room for N * most, arrays by row for that and the rows that pad.
@@ -21,8 +21,9 @@ struct RouteChoice {
   float p = 0;
 };
 
-// A pair's weight: its score, or that over the sum of the token's kept ones.
-enum class RouteWeights : uint8_t { raw, renormalised, renormalised_if_shared };
+// A pair's weight: its score, or that over the sum of the token's kept ones; or 1 over their
+// number.
+enum class RouteWeights : uint8_t { raw, renormalised, renormalised_if_shared, equal };
 
 // The fields of Routing, as ops/route.h documents them.
 struct RoutePlan {
@@ -53,7 +54,14 @@ void route_forward(const float* probs, int64_t N, int64_t E, const RouteChoice& 
                    RouteWeights weights, int64_t row_alignment, const RouteScratch& scratch,
                    float* sums, const RoutePlan& plan, Stream stream);
 
-// dprobs [N, E]; dweights by pair.
+// A token keeps the experts with a margin [N, E] above 0, with equal weights; with best_if_none its
+// first one where it keeps none. Room for N * E pairs. sums [N] becomes how many were kept.
+void route_any_forward(const float* scores, const float* margins, int64_t N, int64_t E,
+                       bool best_if_none, int64_t row_alignment, const RouteScratch& scratch,
+                       float* sums, const RoutePlan& plan, Stream stream);
+
+// dprobs [N, E]; dweights by pair. Of equal weights: dmargins, as if each weight were a / (sum of
+// the token's a) with a = 1.
 void route_backward(const RoutePlan& plan, const float* sums, RouteWeights weights,
                     const float* dweights, int64_t N, int64_t E, float* dprobs, bool overwrite,
                     Stream stream);

@@ -1,6 +1,8 @@
 #include "engine/module.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "engine/error.h"
@@ -24,6 +26,21 @@ Tensor filled(const Shape& shape, DType dtype, Draw&& draw) {
     for (T& value : tensor.elements<T>()) value = static_cast<T>(static_cast<float>(draw()));
   });
   return tensor;
+}
+
+// Makes `count` vectors of `length`, one behind the other, orthonormal. Twice,
+// because rounding leaves the first time's not quite orthogonal.
+void orthonormalise(std::vector<double>& vectors, int64_t count, int64_t length) {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto own = vectors.begin() + i * length;
+    for (int64_t j = 0; j < 2 * i; ++j) {
+      const auto other = vectors.begin() + j % i * length;
+      const double along = std::inner_product(own, own + length, other, 0.0);
+      for (int64_t d = 0; d < length; ++d) own[d] -= along * other[d];
+    }
+    const double norm = std::sqrt(std::inner_product(own, own + length, own, 0.0));
+    std::for_each(own, own + length, [norm](double& value) { value /= norm; });
+  }
 }
 
 }  // namespace
@@ -81,6 +98,23 @@ Tensor normal(const Shape& shape, DType dtype, Random random, double mean, doubl
 
 Tensor uniform(const Shape& shape, DType dtype, Random random, double low, double high) {
   return filled(shape, dtype, [&] { return low + (high - low) * random.uniform(); });
+}
+
+Tensor orthogonal(const Shape& shape, DType dtype, Random random) {
+  if (shape.rank() != 2 || shape.size() == 0) {
+    fail("module", "orthogonal: got shape {}, expected [R, C], both at least 1", to_string(shape));
+  }
+  const int64_t count = std::min(shape[0], shape[1]), length = std::max(shape[0], shape[1]);
+  const bool by_rows = shape[0] <= shape[1];
+  std::vector<double> vectors(static_cast<size_t>(count * length));
+  std::ranges::generate(vectors, [&] { return random.normal(); });
+  orthonormalise(vectors, count, length);
+  int64_t i = 0;
+  return filled(shape, dtype, [&] {
+    const int64_t row = i / shape[1], column = i % shape[1];
+    ++i;
+    return vectors[static_cast<size_t>(by_rows ? row * length + column : column * length + row)];
+  });
 }
 
 }  // namespace offshoot

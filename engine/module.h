@@ -62,5 +62,9 @@ std::vector<GrowthGroup*> growth_groups(Module& module);
 // devices start from the same numbers.
 Tensor normal(const Shape& shape, DType dtype, Random random, double mean, double deviation);
 Tensor uniform(const Shape& shape, DType dtype, Random random, double low, double high);
+// Of shape [R, C]: orthonormal rows where R <= C, else orthonormal columns; those that Gram and
+// Schmidt make of rows, or columns, of standard normal numbers (Saxe et al. 2013, arXiv 1312.6120).
+// Throws Error for another shape, or an empty one.
+Tensor orthogonal(const Shape& shape, DType dtype, Random random);
 
 }  // namespace offshoot

@@ -2,8 +2,9 @@
 
 namespace offshoot {
 
-Mlp::Mlp(const Scope& scope, int64_t features, int64_t hidden)
-    : fc1_(scope / "fc1", features, hidden), fc2_(scope / "fc2", hidden, features) {}
+Mlp::Mlp(const Scope& scope, int64_t features, int64_t hidden, const Linear::Options& options)
+    : fc1_(scope / "fc1", features, hidden, options),
+      fc2_(scope / "fc2", hidden, features, options) {}
 
 Tensor Mlp::forward(Context& context, const Tensor& x) {
   return fc2_.forward(context, fc1_.forward_gelu(context, x));

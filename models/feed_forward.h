@@ -17,7 +17,7 @@ class FeedForward : public Module {
 // tanh form, see linear_gelu() of ops/linear.h.
 class Mlp final : public FeedForward {
  public:
-  Mlp(const Scope& scope, int64_t features, int64_t hidden);
+  Mlp(const Scope& scope, int64_t features, int64_t hidden, const Linear::Options& options = {});
 
   Tensor forward(Context& context, const Tensor& x) override;
   void each_parameter(const ParameterVisitor& visit) override;

@@ -1,5 +1,7 @@
 #include "models/layers.h"
 
+#include <cmath>
+
 #include "engine/error.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
@@ -13,14 +15,23 @@ Tensor drawn(const Scope& scope, std::string_view leaf, const Shape& shape, doub
   return normal(shape, scope.dtype, scope.random(leaf), 0.0, deviation).to(scope.device);
 }
 
+Tensor by_fan_in(const Scope& scope, std::string_view leaf, const Shape& shape, int64_t inputs) {
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+  return uniform(shape, scope.dtype, scope.random(leaf), -bound, bound).to(scope.device);
+}
+
 }  // namespace
 
 Linear::Linear(const Scope& scope, int64_t inputs, int64_t outputs, const Options& options)
     : weight_((scope / "weight").name,
-              drawn(scope, "weight", {outputs, inputs}, options.deviation)) {
+              options.init == Init::normal
+                  ? drawn(scope, "weight", {outputs, inputs}, options.deviation)
+                  : by_fan_in(scope, "weight", {outputs, inputs}, inputs)) {
   if (!options.bias) return;
-  bias_ = std::make_unique<Parameter>((scope / "bias").name,
-                                      Tensor::zeros({outputs}, scope.dtype, scope.device));
+  const Tensor bias = options.init == Init::normal
+                          ? Tensor::zeros({outputs}, scope.dtype, scope.device)
+                          : by_fan_in(scope, "bias", {outputs}, inputs);
+  bias_ = std::make_unique<Parameter>((scope / "bias").name, bias);
 }
 
 Tensor Linear::forward(Context& context, const Tensor& x) {

@@ -8,13 +8,17 @@
 
 namespace offshoot {
 
-// y = x W^T + b.  x [..., D] -> [..., H]; "weight" [H, D] drawn from N(0, deviation), "bias" [H]
-// zero.
+// y = x W^T + b.  x [..., D] -> [..., H]; "weight" [H, D], "bias" [H].
 class Linear final : public Module {
  public:
+  enum class Init {
+    normal,  // the weight from N(0, deviation), the bias zero
+    fan_in,  // both uniform in +-1/sqrt(D)
+  };
   struct Options {
     bool bias = true;
     double deviation = 0.02;
+    Init init = Init::normal;
   };
   Linear(const Scope& scope, int64_t inputs, int64_t outputs)
       : Linear(scope, inputs, outputs, {}) {}

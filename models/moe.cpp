@@ -3,7 +3,10 @@
 #include <cmath>
 
 #include "engine/error.h"
+#include "models/cosine_router.h"
 #include "models/layer_record.h"
+#include "models/top_any_router.h"
+#include "ops/binary.h"
 #include "ops/expert_mlp.h"
 #include "ops/grouped_gemm.h"
 #include "ops/layout.h"
@@ -22,6 +25,9 @@ const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
     fail(scope.name, "got {} experts of {} x {}, expected at least 1 of each", options.experts,
          options.features, options.hidden);
   }
+  if (options.shared_hidden < 0) {
+    fail(scope.name, "shared_hidden: got {}, expected at least 0", options.shared_hidden);
+  }
   if (options.max_experts != 0 && options.max_experts < options.experts) {
     fail(scope.name, "experts: got {}, expected at most max_experts = {}", options.experts,
          options.max_experts);
@@ -29,10 +35,43 @@ const MoeOptions& checked(const Scope& scope, const MoeOptions& options) {
   return options;
 }
 
+void check_gate(const Scope& scope, const MoeOptions& options) {
+  const bool linear =
+      options.router == RouterKind::softmax || options.router == RouterKind::sigmoid;
+  if (options.gate_bias && !linear) {
+    fail(scope.name, "gate_bias: got one for a router by cosine, expected none");
+  }
+  if (options.router == RouterKind::top_any) {
+    if (options.route != RouteOptions{}) {
+      fail(scope.name, "route: got options for top-any routing, expected the default ones");
+    }
+  } else if (!options.learn_temperature) {
+    fail(scope.name, "learn_temperature: got false, expected so for top-any routing only");
+  }
+}
+
 std::unique_ptr<Router> make_gate(const Scope& scope, GrowthGroup& experts,
                                   const MoeOptions& options) {
-  const GateRouter::Options gate{options.route, options.gate_bias, options.max_experts};
-  return std::make_unique<GateRouter>(scope, options.features, experts, gate);
+  check_gate(scope, options);
+  const int64_t D = options.features, reserve = options.max_experts;
+  switch (options.router) {
+    case RouterKind::softmax:
+    case RouterKind::sigmoid: {
+      const auto scores = options.router == RouterKind::softmax ? GateRouter::Scores::softmax
+                                                                : GateRouter::Scores::sigmoid;
+      return std::make_unique<GateRouter>(
+          scope, D, experts,
+          GateRouter::Options{options.route, options.gate_bias, reserve, scores});
+    }
+    case RouterKind::cosine:
+      return std::make_unique<CosineRouter>(
+          scope, D, experts,
+          CosineRouter::Options{.route = options.route, .reserve_rows = reserve});
+    case RouterKind::top_any:
+      return std::make_unique<TopAnyRouter>(
+          scope, D, experts, TopAnyRouter::Options{options.learn_temperature, reserve});
+  }
+  fail("bug", "router kind {}", static_cast<int>(options.router));
 }
 
 }  // namespace
@@ -62,6 +101,9 @@ MoeLayer::MoeLayer(const Scope& scope, const MoeOptions& options, const MakeRout
                 group_, options.max_experts),
       router_(make_router(scope / "gate", group_)) {
   if (router_ == nullptr) fail(name_, "router: got none, expected one");
+  if (options.shared_hidden == 0) return;
+  shared_ = std::make_unique<Mlp>(scope / "shared", options.features, options.shared_hidden,
+                                  Linear::Options{.init = Linear::Init::fan_in});
 }
 
 Tensor MoeLayer::forward(Context& context, const Tensor& x) {
@@ -77,7 +119,8 @@ Tensor MoeLayer::forward(Context& context, const Tensor& x) {
   const Tensor rows = dispatch_tokens(tape, tokens, routing);
   const Tensor out = expert_mlp(tape, rows, tape.watch(fc1_weight_), tape.watch(fc1_bias_),
                                 tape.watch(fc2_weight_), tape.watch(fc2_bias_), routing);
-  const Tensor y = combine_tokens(tape, out, routing);
+  Tensor y = combine_tokens(tape, out, routing);
+  if (shared_) y = add(tape, y, shared_->forward(context, tokens));
   if (context.sink != nullptr) context.sink->add({*this, name_, routed, tokens, out});
   return x.rank() == 2 ? y : reshape(tape, y, x.shape());
 }
@@ -87,6 +130,7 @@ void MoeLayer::each_parameter(const ParameterVisitor& visit) {
     visit(*parameter);
   }
   router_->each_parameter(visit);
+  if (shared_) shared_->each_parameter(visit);
 }
 
 }  // namespace offshoot

@@ -1,69 +1,23 @@
 #include "models/router.h"
 
-#include <cmath>
-
 #include "ops/binary.h"
-#include "ops/cast.h"
-#include "ops/linear.h"
-#include "ops/softmax.h"
 
 namespace offshoot {
-namespace {
 
-Tensor uniform_gate(const Scope& scope, int64_t experts, int64_t features) {
-  const double bound = 1 / std::sqrt(static_cast<double>(features));
-  return uniform({experts, features}, scope.dtype, scope.random("weight"), -bound, bound)
-      .to(scope.device);
-}
-
-// [E]: what the context adds to each logit; of the dtype and on the device of `like`.
-Tensor offsets_of(const std::vector<RowOffset>& offsets, int64_t experts, const Tensor& like) {
-  const Tensor added = Tensor::zeros({experts}, like.dtype());
-  for (const RowOffset& offset : offsets) {
-    if (offset.row < 0 || offset.row >= experts) {
-      fail("router", "row offset: got row {}, expected 0..{}", offset.row, experts - 1);
+Tensor add_row_offsets(Context& context, const GrowthGroup& experts, const Tensor& logits) {
+  const auto offsets = context.row_offsets.find(experts.name());
+  if (offsets == context.row_offsets.end()) return logits;
+  const int64_t E = experts.rows();
+  const Tensor added = Tensor::zeros({E}, logits.dtype());
+  for (const RowOffset& offset : offsets->second) {
+    if (offset.row < 0 || offset.row >= E) {
+      fail("router", "row offset: got row {}, expected 0..{}", offset.row, E - 1);
     }
-    dispatch_float("router", like.dtype(), [&]<class T>(T) {
+    dispatch_float("router", logits.dtype(), [&]<class T>(T) {
       added.data<T>()[offset.row] += static_cast<T>(offset.offset);
     });
   }
-  return added.to(like.device());
-}
-
-}  // namespace
-
-GateRouter::GateRouter(const Scope& scope, int64_t features, GrowthGroup& experts,
-                       const Options& options)
-    : experts_(experts),
-      options_(options),
-      weight_((scope / "weight").name, uniform_gate(scope, experts.rows(), features), experts,
-              options.reserve_rows) {
-  if (!options.bias) return;
-  bias_ = std::make_unique<Parameter>((scope / "bias").name,
-                                      Tensor::zeros({experts.rows()}, scope.dtype, scope.device),
-                                      experts, options.reserve_rows);
-}
-
-Routed GateRouter::forward(Context& context, const Tensor& x, int64_t row_alignment) {
-  Tape& tape = context.tape;
-  const Tensor wide = x.dtype() == DType::bf16 ? cast(tape, x, DType::f32) : x;
-  Routed routed;
-  routed.logits = linear(tape, wide, tape.watch(weight_), bias_ ? tape.watch(*bias_) : Tensor());
-  const auto offsets = context.row_offsets.find(experts_.name());
-  if (offsets != context.row_offsets.end()) {
-    const Tensor added = offsets_of(offsets->second, experts_.rows(), weight_.value());
-    routed.logits = add(tape, routed.logits, added);
-  }
-  routed.probs = softmax(tape, routed.logits);
-  RouteOptions options = options_.route;
-  options.row_alignment = row_alignment;
-  routed.routing = route(tape, routed.probs, options);
-  return routed;
-}
-
-void GateRouter::each_parameter(const ParameterVisitor& visit) {
-  visit(weight_);
-  if (bias_) visit(*bias_);
+  return add(context.tape, logits, added.to(logits.device()));
 }
 
 }  // namespace offshoot

@@ -28,16 +28,20 @@ void dispatch_scores(std::string_view op, const Tensor& scores, Cpu&& cpu, Cuda&
   dispatch_float(op, scores.dtype(), std::forward<Cpu>(cpu));
 }
 
-// The share of tokens whose first pair goes to each expert.
-void first_choices(const Routing& routing, const Tensor& to) {
+// The share of tokens whose first choice is each expert.
+template <class T>
+void first_choices(const Tensor& probs, const Routing& routing, const Tensor& to) {
   fill_zero(to);
   double* const shares = to.data<double>();
-  const int64_t N = routing.tokens();
+  const int64_t N = probs.dim(0), E = probs.dim(1);
   const int64_t* const offsets = routing.token_offsets.data<int64_t>();
   const int32_t* const experts = routing.expert_of_pair.data<int32_t>();
   for (int64_t n = 0; n < N; ++n) {
-    if (offsets[n] == offsets[n + 1]) continue;  // a router may keep nothing
-    shares[experts[offsets[n]]] += 1.0 / static_cast<double>(N);
+    const T* const r = probs.data<T>() + n * E;
+    // A router may keep nothing.
+    const int64_t first =
+        offsets[n] < offsets[n + 1] ? experts[offsets[n]] : std::max_element(r, r + E) - r;
+    shares[first] += 1.0 / static_cast<double>(N);
   }
 }
 
@@ -142,7 +146,7 @@ Tensor load_balance_loss(Tape& tape, const Tensor& probs, const Routing& routing
   dispatch_scores(
       kName, probs,
       [&]<class T>(T) {
-        first_choices(routing, shares);
+        first_choices<T>(probs, routing, shares);
         load_balance_forward<T>(probs, shares, out);
       },
       [&]<class T>(T) { load_balance_cuda<T>(probs, routing, shares, out); });

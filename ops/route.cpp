@@ -9,27 +9,14 @@
 #include "ops/op.h"
 #include "ops/route_cuda.h"
 #include "ops/route_order.h"
+#include "ops/route_pairs.h"
 
 namespace offshoot {
 namespace {
 
 constexpr std::string_view kName = "route";
 
-// Tokens that one thread takes at a time; a multiple of kLanes. The result does not depend on it.
-constexpr int64_t kBlockTokens = 128;
-
-// The kept experts of every token, before pairs and rows have numbers.
-struct Chosen {
-  int64_t N, E, blocks;
-  Tensor order;  // [N, E] i32, the kept ones first
-  Tensor kept;   // [N] i32
-  // [blocks, E+1] i64: the block's pairs by expert, then all its pairs; once summed, where the
-  // block's rows of each expert begin, then where its pairs begin.
-  Tensor starts;
-
-  int64_t first_token(int64_t block) const { return block * kBlockTokens; }
-  int64_t last_token(int64_t block) const { return std::min(N, (block + 1) * kBlockTokens); }
-};
+using route_pairs::Chosen;
 
 void check(const Tensor& probs, const RouteOptions& options) {
   check_float(kName, "probs", probs);
@@ -46,10 +33,7 @@ void check(const Tensor& probs, const RouteOptions& options) {
   if (options.k_max < 0) {
     fail(kName, "k_max: got {}, expected a positive number, or 0 for none", options.k_max);
   }
-  if (options.row_alignment < 1 || (options.row_alignment > 1 && !probs.device().is_cuda())) {
-    fail(kName, "row_alignment: got {}, expected {}", options.row_alignment,
-         probs.device().is_cuda() ? "at least 1" : "1 on the CPU");
-  }
+  route_pairs::check_alignment(kName, options.row_alignment, probs.device());
 }
 
 // Of a token's experts, at most.
@@ -61,27 +45,6 @@ int64_t most_kept(const RouteOptions& options, int64_t E) {
 // Whether a token may keep fewer. p = 1 keeps all, whatever the rounded sum.
 bool until_mass(const RouteOptions& options) {
   return options.kind == RouteOptions::Kind::top_p && options.p < 1;
-}
-
-void check_count(std::string_view what, int64_t count) {
-  if (count > std::numeric_limits<int32_t>::max()) {
-    fail(kName, "got {} {}, expected < 2^31", count, what);
-  }
-}
-
-// NaN would order by no rule, and divide a weight.
-template <class T>
-void check_scores(const T* probs, int64_t first_token, int64_t last_token, int64_t E) {
-  constexpr T kMax = std::numeric_limits<T>::max();
-  int32_t wrong = 0;  // as wide as a float, so that the loop becomes vectors
-  for (int64_t i = first_token * E; i < last_token * E; ++i) {
-    wrong += !(probs[i] >= 0 && probs[i] <= kMax);
-  }
-  for (int64_t i = first_token * E; wrong > 0; ++i) {
-    if (!(probs[i] >= 0 && probs[i] <= kMax)) {
-      fail(kName, "probs: got {} for token {}, expected finite numbers >= 0", probs[i], i / E);
-    }
-  }
 }
 
 // How many of a token's experts are kept.
@@ -100,73 +63,18 @@ template <class T>
 void choose_in_block(const T* probs, const RouteOptions& options, const Chosen& chosen,
                      int64_t block) {
   const int64_t E = chosen.E, first = chosen.first_token(block), last = chosen.last_token(block);
-  int32_t* order = chosen.order.data<int32_t>();
-  int32_t* kept = chosen.kept.data<int32_t>();
-  int64_t* counts = chosen.starts.data<int64_t>() + block * (E + 1);
-  std::fill_n(counts, E + 1, 0);
-  check_scores(probs, first, last, E);
+  chosen.clear(block);
+  route_pairs::check_scores(kName, "probs", probs, first, last, E);
   for (int64_t n = first; n < last; ++n) {
+    int32_t* const order = chosen.order_of(n);
     if (E > route_order::kMaxRanked) {
-      route_order::by_sort(probs + n * E, E, most_kept(options, E), order + n * E);
+      route_order::by_sort(probs + n * E, E, most_kept(options, E), order);
     } else if (n % route_order::kLanes == 0) {
       const int64_t tokens = std::min(route_order::kLanes, last - n);
-      route_order::by_rank(probs + n * E, tokens, E, order + n * E);
+      route_order::by_rank(probs + n * E, tokens, E, order);
     }
-    const int32_t* order_n = order + n * E;
-    if (probs[n * E + order_n[0]] == 0) fail(kName, "probs: got only zeros for token {}", n);
-    const int64_t count = count_kept(probs + n * E, order_n, E, options);
-    for (int64_t j = 0; j < count; ++j) ++counts[order_n[j]];
-    kept[n] = static_cast<int32_t>(count);
-    counts[E] += count;
-  }
-}
-
-// Counts become starts, experts outermost; returns P.
-int64_t sum_starts(const Chosen& chosen, int64_t* expert_offsets) {
-  int64_t* starts = chosen.starts.data<int64_t>();
-  const int64_t columns = chosen.E + 1;
-  int64_t row = 0, pair = 0;
-  for (int64_t e = 0; e < chosen.E; ++e) {
-    expert_offsets[e] = row;
-    for (int64_t b = 0; b < chosen.blocks; ++b) row += std::exchange(starts[b * columns + e], row);
-  }
-  expert_offsets[chosen.E] = row;
-  for (int64_t b = 0; b < chosen.blocks; ++b) {
-    pair += std::exchange(starts[b * columns + chosen.E], pair);
-  }
-  OFFSHOOT_CHECK(pair == row, "{} pairs, {} rows", pair, row);
-  return pair;
-}
-
-template <class T>
-void fill_block(const T* probs, const Chosen& chosen, int64_t block, bool renormalise,
-                const Routing& routing) {
-  const int64_t E = chosen.E;
-  int64_t* next_row = chosen.starts.data<int64_t>() + block * (E + 1);
-  int64_t* token_offsets = routing.token_offsets.data<int64_t>();
-  int32_t* expert_of_pair = routing.expert_of_pair.data<int32_t>();
-  int32_t* token_of_row = routing.token_of_row.data<int32_t>();
-  int32_t* row_of_pair = routing.row_of_pair.data<int32_t>();
-  int32_t* pair_of_row = routing.pair_of_row.data<int32_t>();
-  T* weights = routing.weights.data<T>();
-  const int32_t *all_order = chosen.order.data<int32_t>(), *all_kept = chosen.kept.data<int32_t>();
-  int64_t pair = next_row[E];
-  for (int64_t n = chosen.first_token(block); n < chosen.last_token(block); ++n) {
-    const int32_t* order = all_order + n * E;
-    const int64_t kept = all_kept[n];
-    token_offsets[n] = pair;
-    T sum = 0;
-    for (int64_t j = 0; j < kept; ++j) sum += probs[n * E + order[j]];
-    if (!renormalise) sum = 1;
-    for (int64_t j = 0; j < kept; ++j, ++pair) {
-      const int32_t e = order[j];
-      const int64_t row = next_row[e]++;
-      expert_of_pair[pair] = e;
-      weights[pair] = probs[n * E + e] / sum;
-      row_of_pair[pair] = static_cast<int32_t>(row);
-      token_of_row[row] = static_cast<int32_t>(n);
-      pair_of_row[row] = static_cast<int32_t>(pair);
-    }
+    if (probs[n * E + order[0]] == 0) fail(kName, "probs: got only zeros for token {}", n);
+    chosen.keep(block, n, count_kept(probs + n * E, order, E, options));
   }
 }
 
@@ -177,39 +85,22 @@ bool renormalises(CombineWeights weights, int64_t tokens, int64_t pairs) {
 }
 
 template <class T>
-Routing forward(const Tensor& probs, const RouteOptions& options) {
-  const int64_t N = probs.dim(0), E = probs.dim(1);
-  const int64_t blocks = (N + kBlockTokens - 1) / kBlockTokens;
-  const Chosen chosen{N,
-                      E,
-                      blocks,
-                      Tensor({N, E}, DType::i32),
-                      Tensor({N}, DType::i32),
-                      Tensor({blocks, E + 1}, DType::i64)};
-  parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t b = first; b < last; ++b) choose_in_block(probs.data<T>(), options, chosen, b);
-  });
-  Routing routing;
-  routing.token_offsets = Tensor({N + 1}, DType::i64);
-  routing.expert_offsets = Tensor({E + 1}, DType::i64);
-  const int64_t P = sum_starts(chosen, routing.expert_offsets.data<int64_t>());
-  check_count("pairs", P);
-  routing.weights = Tensor({P}, probs.dtype());
-  routing.expert_of_pair = Tensor({P}, DType::i32);
-  routing.token_of_row = Tensor({P}, DType::i32);
-  routing.row_of_pair = Tensor({P}, DType::i32);
-  routing.pair_of_row = Tensor({P}, DType::i32);
-  routing.token_offsets.data<int64_t>()[N] = P;
-  routing.tokens_per_expert = Tensor({E}, DType::i64);
-  const int64_t* const offsets = routing.expert_offsets.data<int64_t>();
-  int64_t* const tokens = routing.tokens_per_expert.data<int64_t>();
-  for (int64_t e = 0; e < E; ++e) tokens[e] = offsets[e + 1] - offsets[e];
-  const bool renormalise = renormalises(options.weights, N, P);
-  parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t b = first; b < last; ++b) {
-      fill_block(probs.data<T>(), chosen, b, renormalise, routing);
-    }
-  });
+Routing forward(const Tensor& all_probs, const RouteOptions& options) {
+  const int64_t N = all_probs.dim(0), E = all_probs.dim(1);
+  const T* const probs = all_probs.data<T>();
+  const Chosen chosen(N, E);
+  route_pairs::each_block(chosen,
+                          [&](int64_t block) { choose_in_block(probs, options, chosen, block); });
+  const Routing routing = route_pairs::number_pairs(kName, chosen, all_probs.dtype());
+  const bool renormalise = renormalises(options.weights, N, routing.pairs());
+  route_pairs::fill_pairs<T>(chosen, routing,
+                             [=](int64_t n, const int32_t* order, int64_t kept, T* weights) {
+                               const T* const r = probs + n * E;
+                               T sum = 0;
+                               for (int64_t j = 0; j < kept; ++j) sum += r[order[j]];
+                               if (!renormalise) sum = 1;
+                               for (int64_t j = 0; j < kept; ++j) weights[j] = r[order[j]] / sum;
+                             });
   return routing;
 }
 
@@ -247,7 +138,7 @@ Routing route_on_cuda(Tape& tape, const Tensor& probs, const RouteOptions& optio
   const int64_t most = most_kept(options, probs.dim(1));
   const int64_t rows =
       route_cuda::most_rows(probs.dim(0) * most, probs.dim(1), options.row_alignment);
-  check_count("rows", rows);
+  route_pairs::check_count(kName, "rows", rows);
   const Tensor sums({probs.dim(0)}, probs.dtype(), probs.device());
   const Routing routing =
       route_cuda::forward<T>(probs, options, most, until_mass(options), rows, sums);

@@ -40,6 +40,8 @@ struct RouteOptions {
   // Every expert's rows begin at a multiple of this; rows without a token pad them. 1 on the CPU,
   // on CUDA what the kernels of the experts want (expert_row_alignment() of ops/grouped_gemm.h).
   int64_t row_alignment = 1;
+
+  bool operator==(const RouteOptions&) const = default;
 };
 
 // R rows; R = P without row_alignment.

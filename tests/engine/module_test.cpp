@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -143,6 +144,50 @@ TEST(Module, DrawsFollowTheirDistributions) {
     sum += x;
   }
   EXPECT_NEAR(sum / kCount, 0.25, 0.01);
+}
+
+// Each of the vectors is unit, orthogonal to the others, and lies in what the first so many draws
+// span, on the draw's side.
+TEST(Module, OrthogonalIsWhatGramAndSchmidtMake) {
+  for (const auto& [R, C] :
+       {std::pair<int64_t, int64_t>{1, 1}, {1, 5}, {5, 1}, {3, 7}, {7, 3}, {67, 67}}) {
+    SCOPED_TRACE(to_string(Shape{R, C}));
+    const Tensor q = orthogonal({R, C}, DType::f64, Random(1, 2));
+    const int64_t count = std::min(R, C), length = std::max(R, C);
+    const int64_t next = R <= C ? C : 1, step = R <= C ? 1 : C;
+    const auto element = [&, data = q.data<double>()](int64_t vector, int64_t d) {
+      return data[vector * next + d * step];
+    };
+    Random random(1, 2);
+    for (int64_t i = 0; i < count; ++i) {
+      std::vector<double> draw(static_cast<size_t>(length));
+      for (double& value : draw) value = random.normal();
+      double rest = 0, along_own = 0;
+      for (const double value : draw) rest += value * value;
+      for (int64_t j = 0; j < count; ++j) {
+        double product = 0, along = 0;
+        for (int64_t d = 0; d < length; ++d) {
+          product += element(i, d) * element(j, d);
+          along += draw[static_cast<size_t>(d)] * element(j, d);
+        }
+        EXPECT_NEAR(product, i == j ? 1 : 0, 1e-6);
+        if (j <= i) rest -= along * along;
+        if (j == i) along_own = along;
+      }
+      EXPECT_NEAR(rest, 0, 1e-4);
+      EXPECT_GT(along_own, 0);
+    }
+  }
+}
+
+TEST(Module, OrthogonalNeedsAMatrix) {
+  try {
+    orthogonal({3}, DType::f32, Random(1, 2));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "[module] orthogonal: got shape [3], expected [R, C], both at least 1");
+  }
 }
 
 }  // namespace

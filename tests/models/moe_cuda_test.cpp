@@ -11,6 +11,7 @@
 #include "models/moe.h"
 #include "ops/cast.h"
 #include "ops/grouped_gemm.h"
+#include "tests/models/router_kinds.h"
 #include "tests/support/cuda_device.h"
 #include "tests/support/waits.h"
 
@@ -20,6 +21,9 @@ namespace {
 using testing::kCuda;
 using testing::random_tensor;
 using testing::relative_error;
+using testing::router_cases;
+using testing::RouterCase;
+using testing::sized;
 using Kind = RouteOptions::Kind;
 
 // Multiples of 8, so that bf16 takes the kernel that reads all sizes on the device.
@@ -121,6 +125,26 @@ TEST(MoeLayerCuda, FollowsTheCpu) {
   }
 }
 
+TEST(MoeLayerCuda, WithEveryRouterFollowsTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const RouterCase& router : router_cases()) {
+    SCOPED_TRACE(router.name);
+    for (const int64_t features : {kFeatures, int64_t{7}}) {
+      MoeOptions options = sized(router.options, features, kHidden);
+      options.shared_hidden = 5;
+      Layer there(kCuda, options), here({}, options);
+      for (const int64_t tokens : {1, 37}) {
+        const Tensor x = random_tensor({tokens, features}, DType::f32, 3);
+        there.zero_grad(), here.zero_grad();
+        expect_near(there, there.pass(x, DType::f32), here.pass(x, DType::f32), 1e-5);
+      }
+      const Tensor x = rounded(random_tensor({3, 13, features}, DType::f32, 3));
+      there.zero_grad(), here.zero_grad();
+      expect_near(there, there.pass(x, DType::bf16), here.pass(x, DType::f32), 2e-2);
+    }
+  }
+}
+
 TEST(MoeLayerCuda, InBfloat16FollowsTheCpu) {
   OFFSHOOT_NEEDS_CUDA();
   for (const RouteOptions& route : kRoutes) {
@@ -165,6 +189,24 @@ TEST(MoeLayerCuda, GrowsAndShrinksBetweenPassesAsOnTheCpu) {
   }
 }
 
+TEST(MoeLayerCuda, WithEveryRouterGrowsAsOnTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  for (const RouterCase& router : router_cases()) {
+    SCOPED_TRACE(router.name);
+    const MoeOptions options = sized(router.options, kFeatures, kHidden);
+    Layer there(kCuda, options), here({}, options);
+    const Tensor x = random_tensor({37, kFeatures}, DType::f32, 3);
+    for (Layer* layer : {&there, &here}) {
+      layer->group().duplicate(1);
+      layer->group().remove(0);
+      layer->group().append(1, [](std::string_view, const Tensor& rows) {
+        copy_elements(random_tensor(rows.shape(), DType::f32, 8).to(rows.device()), rows);
+      });
+    }
+    expect_near(there, there.pass(x, DType::f32), here.pass(x, DType::f32), 1e-5);
+  }
+}
+
 TEST(MoeLayerCuda, TellsItsSinkWhatTheCpusDoes) {
   OFFSHOOT_NEEDS_CUDA();
   struct Sink final : LayerSink {
@@ -192,16 +234,22 @@ TEST(MoeLayerCuda, TellsItsSinkWhatTheCpusDoes) {
 
 TEST(MoeLayerCuda, WaitsOnceAtMostAndOnlyForTheHost) {
   OFFSHOOT_NEEDS_CUDA();
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    MoeLayer layer(Scope{"moe", DType::f32, 4, kCuda}, moe_options(kRoutes[2]));
-    const Tensor x = Tensor::full({37, kFeatures}, dtype, 0.5, kCuda);
-    const int64_t before = device_waits();
-    Tape tape;
-    Context context{tape, true};
-    const Tensor y = layer.forward(context, x);
-    tape.backward(y, y.clone());
-    const bool by_host = expert_row_alignment(x, kHidden, kFeatures) == 1;
-    EXPECT_LE(device_waits() - before, testing::most_waits(by_host ? 1 : 0));
+  std::vector<MoeOptions> all{moe_options(kRoutes[2])};
+  for (const RouterCase& router : router_cases()) {
+    all.push_back(sized(router.options, kFeatures, kHidden));
+  }
+  for (const MoeOptions& options : all) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      MoeLayer layer(Scope{"moe", DType::f32, 4, kCuda}, options);
+      const Tensor x = Tensor::full({37, kFeatures}, dtype, 0.5, kCuda);
+      const int64_t before = device_waits();
+      Tape tape;
+      Context context{tape, true};
+      const Tensor y = layer.forward(context, x);
+      tape.backward(y, y.clone());
+      const bool by_host = expert_row_alignment(x, kHidden, kFeatures) == 1;
+      EXPECT_LE(device_waits() - before, testing::most_waits(by_host ? 1 : 0));
+    }
   }
 }
 

@@ -234,6 +234,67 @@ TEST(Moe, FirstValuesAreUniformByFanIn) {
   }
 }
 
+class SharedExpert : public ::testing::Test {
+ protected:
+  static MoeOptions options() {
+    MoeOptions options = moe_options({Kind::top_k, 2, 1, CombineWeights::renormalised});
+    options.shared_hidden = 3;
+    return options;
+  }
+  static constexpr Linear::Options kFanIn{.init = Linear::Init::fan_in};
+};
+
+TEST_F(SharedExpert, IsAddedToWhatTheOthersGive) {
+  MoeLayer layer(scope(), options()), without(scope(), moe_options(options().route));
+  Mlp mlp(scope() / "shared", kFeatures, 3, kFanIn);
+  const Tensor x = random_tensor({2, 4, kFeatures}, DType::f64, 3);
+  const Tensor y = run(layer, x), others = run(without, x);
+  Tape tape = Tape::none();
+  Context context{tape};
+  const Tensor shared = mlp.forward(context, x);
+  for (int64_t i = 0; i < y.size(); ++i) {
+    const double expected = others.data<double>()[i] + shared.data<double>()[i];
+    EXPECT_NEAR(y.data<double>()[i], expected, 1e-14);
+  }
+}
+
+TEST_F(SharedExpert, GradientsMatchCentralDifferences) {
+  MoeLayer layer(scope(), options());
+  randomise(layer, 2);
+  EXPECT_LT(
+      module_gradient_error(
+          layer, [&](Context& context, const auto& x) { return layer.forward(context, x[0]); },
+          {random_tensor({2, 5, kFeatures}, DType::f64, 3)}),
+      1e-6);
+}
+
+TEST_F(SharedExpert, NeitherGrowsNorGoes) {
+  MoeLayer layer(scope(), options());
+  layer.group().duplicate(1);
+  layer.group().remove(0);
+  EXPECT_EQ(parameter(layer, "moe.shared.fc1.weight").value().shape(), (Shape{3, kFeatures}));
+  EXPECT_EQ(parameter(layer, "moe.shared.fc1.bias").value().shape(), (Shape{3}));
+  EXPECT_EQ(parameter(layer, "moe.shared.fc2.weight").value().shape(), (Shape{kFeatures, 3}));
+  EXPECT_FALSE(parameter(layer, "moe.shared.fc2.bias").growable());
+}
+
+TEST_F(SharedExpert, FirstValuesAreUniformByFanIn) {
+  MoeOptions wide = options();
+  wide.shared_hidden = 40;
+  MoeLayer layer(scope(), wide);
+  for (const auto& [leaf, fan_in] : {std::pair{"fc1.weight", kFeatures},
+                                     {"fc1.bias", kFeatures},
+                                     {"fc2.weight", int64_t{40}},
+                                     {"fc2.bias", int64_t{40}}}) {
+    const Tensor value = parameter(layer, fmt::format("moe.shared.{}", leaf)).value();
+    const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
+    double most = 0;
+    for (const double w : value.elements<double>()) most = std::max(most, std::abs(w));
+    EXPECT_LE(most, bound) << leaf;
+    EXPECT_GT(most, 0.5 * bound) << leaf;
+  }
+}
+
 TEST(Moe, RefusesWhatDoesNotFit) {
   MoeOptions options = moe_options({});
   options.experts = 0;
@@ -243,6 +304,9 @@ TEST(Moe, RefusesWhatDoesNotFit) {
   EXPECT_THROW(MoeLayer(scope(), options), Error);
   options = moe_options({});
   options.hidden = 0;
+  EXPECT_THROW(MoeLayer(scope(), options), Error);
+  options = moe_options({});
+  options.shared_hidden = -1;
   EXPECT_THROW(MoeLayer(scope(), options), Error);
   MoeLayer layer(scope(), moe_options({}));
   EXPECT_THROW(run(layer, random_tensor({2, kFeatures + 1}, DType::f64, 1)), Error);

@@ -107,13 +107,17 @@ void expect_matches_golden(const GoldenFile& file, const std::string& op, const 
   }
 }
 
-void expect_matches_golden(const std::string& op, const GoldenFunction& function) {
-  const GoldenFile file("ops.h5");
+void expect_matches_golden(const GoldenFile& file, const std::string& op,
+                           const GoldenFunction& function) {
   for (const std::string& name : file.cases(op)) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       expect_matches_golden(file, op, name, dtype, function);
     }
   }
+}
+
+void expect_matches_golden(const std::string& op, const GoldenFunction& function) {
+  expect_matches_golden(GoldenFile("ops.h5"), op, function);
 }
 
 }  // namespace offshoot::testing

@@ -57,7 +57,9 @@ using GoldenFunction = std::function<GoldenOutputs(Tape&, const GoldenCase&)>;
 void expect_matches_golden(const GoldenFile& file, const std::string& op, const std::string& name,
                            DType dtype, const GoldenFunction& function);
 
-// The same for every case of `op` in ops.h5, in f64 and f32.
+// The same for every case of `op`, of ops.h5 where no file is given, in f64 and f32.
+void expect_matches_golden(const GoldenFile& file, const std::string& op,
+                           const GoldenFunction& function);
 void expect_matches_golden(const std::string& op, const GoldenFunction& function);
 
 // The measure used: max|a - b| / max|b|, or max|a - b| where all of `golden` is below 1e-12.

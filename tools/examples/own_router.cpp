@@ -1,8 +1,12 @@
 // A router of your own.
 //
 // `MoeLayer` takes any `Router`: a module that scores every token against every expert and hands
-// its scores to `route`, which picks. This one scores by cosine (Chi et al. 2022, arXiv
-// 2204.09179): a token goes to the expert whose direction it points in, however long it is.
+// its scores to `route`, which picks. This one scores by distance: every expert has a centre, and a
+// token goes to the expert whose centre is nearest. What it compares is
+//
+//     -|x - c|^2 = 2 x c - |c|^2 - |x|^2
+//
+// whose last term is the same for all experts, so softmax does not see it.
 //
 // - The router's parameter is made with the layer's growth group: one row an expert, which comes
 //   and goes with the expert.
@@ -13,17 +17,17 @@
 //
 //     ninja -C build/release example_own_router && build/release/examples/own_router
 //
-// The layer learns |x|. It prints the loss, where longer tokens go, and what a growth does:
+// The layer learns |x|. It prints the loss, where tokens at the centres go, and what a growth does:
 //
-//     step 0: loss 0.959
-//     step 500: loss 0.042
-//     100 times as long: 256 of 256 tokens go to the same expert
-//     a fifth expert: directions [5, 4]
+//     step 0: loss 0.914
+//     step 500: loss 0.018
+//     tokens at the centres: 4 of 4 go to their expert
+//     a fifth expert: centres [5, 4]
 #include <fmt/core.h>
 
 #include "models/moe.h"
 #include "ops/binary.h"
-#include "ops/matmul.h"
+#include "ops/linear.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "ops/unary.h"
@@ -35,31 +39,28 @@ namespace {
 
 constexpr int64_t kFeatures = 4, kTokens = 256;
 
-Tensor unit_rows(Tape& tape, const Tensor& x) {
-  return div(tape, x, sqrt(tape, sum(tape, square(tape, x), /*axis=*/-1, /*keep=*/true)));
-}
-
-class CosineRouter final : public Router {
+class NearestRouter final : public Router {
  public:
-  CosineRouter(const Scope& scope, GrowthGroup& experts)
-      : directions_((scope / "directions").name,
-                    normal({experts.rows(), kFeatures}, scope.dtype, scope.random("directions"),
-                           /*mean=*/0.0, /*deviation=*/1.0),
-                    experts) {}
+  NearestRouter(const Scope& scope, GrowthGroup& experts)
+      : centres_((scope / "centres").name,
+                 normal({experts.rows(), kFeatures}, scope.dtype, scope.random("centres"),
+                        /*mean=*/0.0, /*deviation=*/1.0),
+                 experts) {}
 
   Routed forward(Context& context, const Tensor& x, int64_t row_alignment) override {
     Tape& tape = context.tape;
-    const Tensor rows = unit_rows(tape, x), directions = unit_rows(tape, tape.watch(directions_));
+    const Tensor& c = tape.watch(centres_);
+    const Tensor lengths = sum(tape, square(tape, c), /*axis=*/-1);
     Routed routed;
-    routed.logits = scale(tape, matmul(tape, rows, directions, {.transpose_b = true}), 10.0);
+    routed.logits = linear(tape, x, scale(tape, c, 2.0), neg(tape, lengths));
     routed.probs = softmax(tape, routed.logits);
     routed.routing = route(tape, routed.probs, {.k = 1, .row_alignment = row_alignment});
     return routed;
   }
-  void each_parameter(const ParameterVisitor& visit) override { visit(directions_); }
+  void each_parameter(const ParameterVisitor& visit) override { visit(centres_); }
 
  private:
-  Parameter directions_;  // [E, kFeatures]
+  Parameter centres_;  // [E, kFeatures]
 };
 
 }  // namespace
@@ -67,13 +68,13 @@ class CosineRouter final : public Router {
 int main() {
   const MoeOptions options{.features = kFeatures, .hidden = 8, .experts = 4};
   MoeLayer moe(Scope{"moe"}, options, [](const Scope& scope, GrowthGroup& experts) {
-    return std::make_unique<CosineRouter>(scope, experts);
+    return std::make_unique<NearestRouter>(scope, experts);
   });
   AdamW optimizer({{parameters(moe)}});
-  Tensor x;
   for (int64_t step = 0; step <= 500; ++step) {
     const Random random(/*seed=*/1, /*stream=*/step);
-    x = normal({kTokens, kFeatures}, DType::f32, random, /*mean=*/0.0, /*deviation=*/1.0);
+    const Tensor x =
+        normal({kTokens, kFeatures}, DType::f32, random, /*mean=*/0.0, /*deviation=*/1.0);
     Tape tape;
     Context context{tape, /*train=*/true};
     const Tensor loss = mean(tape, square(tape, sub(tape, moe.forward(context, x), abs(tape, x))));
@@ -83,17 +84,16 @@ int main() {
     if (step % 500 == 0) fmt::print("step {}: loss {:.3f}\n", step, loss.item());
   }
 
+  const Tensor centres = parameter(moe, "moe.gate.centres").value();
   Tape tape = Tape::none();  // records nothing
   Context context{tape};
-  const auto routing = moe.router().forward(context, x, /*row_alignment=*/1).routing;
-  const auto far = moe.router().forward(context, scale(tape, x, 100.0), 1).routing;
-  int64_t same = 0;
-  for (int64_t n = 0; n < kTokens; ++n) {
-    const auto expert_of = [n](const Routing& r) { return r.expert_of_pair.data<int32_t>()[n]; };
-    if (expert_of(routing) == expert_of(far)) ++same;
+  const auto routing = moe.router().forward(context, centres, /*row_alignment=*/1).routing;
+  int64_t home = 0;
+  for (int64_t e = 0; e < moe.experts(); ++e) {
+    if (routing.expert_of_pair.data<int32_t>()[e] == e) ++home;
   }
-  fmt::print("100 times as long: {} of {} tokens go to the same expert\n", same, kTokens);
+  fmt::print("tokens at the centres: {} of {} go to their expert\n", home, moe.experts());
   moe.group().duplicate(0);
-  const Tensor directions = parameter(moe, "moe.gate.directions").value();
-  fmt::print("a fifth expert: directions {}\n", to_string(directions.shape()));
+  const Tensor grown = parameter(moe, "moe.gate.centres").value();
+  fmt::print("a fifth expert: centres {}\n", to_string(grown.shape()));
 }
