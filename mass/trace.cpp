@@ -21,11 +21,12 @@ int64_t id_of(const Json& json, std::string_view key) {
 }
 
 GrowthEvent::Kind kind_of(const std::string& text) {
-  for (const auto kind : {GrowthEvent::Kind::expand, GrowthEvent::Kind::keep,
-                          GrowthEvent::Kind::reject, GrowthEvent::Kind::stop}) {
+  for (const auto kind :
+       {GrowthEvent::Kind::expand, GrowthEvent::Kind::keep, GrowthEvent::Kind::reject,
+        GrowthEvent::Kind::stop, GrowthEvent::Kind::add, GrowthEvent::Kind::remove}) {
     if (text == to_string(kind)) return kind;
   }
-  fail("trace", "kind: got {}, expected expand, keep, reject or stop", text);
+  fail("trace", "kind: got {}, expected expand, keep, reject, stop, add or remove", text);
 }
 
 }  // namespace
@@ -41,6 +42,10 @@ std::string_view to_string(GrowthEvent::Kind kind) {
       return "reject";
     case GrowthEvent::Kind::stop:
       return "stop";
+    case GrowthEvent::Kind::add:
+      return "add";
+    case GrowthEvent::Kind::remove:
+      return "remove";
   }
   return "unknown";
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "engine/json.h"
-#include "mass/controller.h"
+#include "mass/growth_policy.h"
 
 namespace offshoot {
 

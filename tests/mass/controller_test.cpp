@@ -162,10 +162,10 @@ TEST(MassController, OthersMayEditThePoolBetweenSteps) {
   EXPECT_EQ(pools.drift({{0}}), Texts{"expand 0>3"});
   pools.layer().group().remove(0);
   ASSERT_EQ(pools.layer().group().ids(), (Ids{3, 1, 2}));
-  EXPECT_EQ(pools.controller().redundancy_backward(2).item(), 0.0);  // one of the pair is gone
+  EXPECT_EQ(pools.controller().auxiliary_backward(2).item(), 0.0);  // one of the pair is gone
   EXPECT_EQ(pools.drift({{1}}, {0.1}), (Texts{"keep 3", "expand 1>4"}));
   EXPECT_EQ(pools.probes()[0].offsets.at("a")[0].row, 0);  // the last added one, not the last row
-  EXPECT_EQ(pools.controller().state(0).pairs, (Pairs{{1, 4}}));
+  EXPECT_EQ(pools.controller().pairs(0), (Pairs{{1, 4}}));
 }
 
 TEST(MassController, WithoutStoppingNothingIsProbed) {
@@ -185,9 +185,9 @@ TEST(MassController, PairsFollowBirthsAndRemovals) {
   pools.drift({{}});
   pools.drift({{1}});
   pools.drift({{1}}, {0.1});
-  EXPECT_EQ(pools.controller().state(0).pairs, (Pairs{{1, 2}, {1, 3}}));
+  EXPECT_EQ(pools.controller().pairs(0), (Pairs{{1, 2}, {1, 3}}));
   pools.drift({{0}}, {-0.1});
-  EXPECT_EQ(pools.controller().state(0).pairs, (Pairs{{1, 2}, {0, 4}}));
+  EXPECT_EQ(pools.controller().pairs(0), (Pairs{{1, 2}, {0, 4}}));
   EXPECT_EQ(pools.controller().state(0).expansions, 2);
 }
 
@@ -263,11 +263,11 @@ TEST(MassController, AFailedStepLeavesItsStateAlone) {
 
 TEST(MassController, RestoreTakesALayersState) {
   FakePools pools(cosine_decides(MassPreset::paper), 3);
-  pools.controller().restore(0, {true, 1, 2, {{0, 2}}});
+  pools.controller().restore(0, {true, 1, 2}, {{0, 2}});
   EXPECT_TRUE(pools.controller().state(0).stopped);
   EXPECT_EQ(pools.controller().state(0).patience, 1);
-  EXPECT_EQ(pools.controller().state(0).pairs, (Pairs{{0, 2}}));
-  EXPECT_THROW(pools.controller().restore(0, {false, 1, 1, {{0, 7}}}), Error);
+  EXPECT_EQ(pools.controller().pairs(0), (Pairs{{0, 2}}));
+  EXPECT_THROW(pools.controller().restore(0, {false, 1, 1}, {{0, 7}}), Error);
   EXPECT_TRUE(pools.controller().state(0).stopped);
 }
 

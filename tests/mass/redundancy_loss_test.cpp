@@ -69,8 +69,8 @@ TEST(RedundancyLoss, IsAddedToTheGatesGradient) {
     Paired paired(options);
     ASSERT_EQ(paired.pools.layer().experts(), 4);
     const double share = preset == MassPreset::paper ? 0.5 : 1.0;
-    EXPECT_NEAR(paired.pools.controller().redundancy_backward(3).item(),
-                0.01 * share * paired.sum(), 1e-15);
+    EXPECT_NEAR(paired.pools.controller().auxiliary_backward(3).item(), 0.01 * share * paired.sum(),
+                1e-15);
     Tape tape;
     tape.watch(paired.gate);
     tape.backward(
@@ -88,25 +88,25 @@ TEST(RedundancyLoss, ReferenceHasItInThePhaseOnlyAfterAStopToo) {
   Paired paired(options);
   paired.pools.drift({{}});
   ASSERT_TRUE(paired.pools.controller().state(0).stopped);
-  EXPECT_GT(paired.pools.controller().redundancy_backward(options.phase_end - 1).item(), 0.0);
-  EXPECT_EQ(paired.pools.controller().redundancy_backward(options.phase_end).item(), 0.0);
+  EXPECT_GT(paired.pools.controller().auxiliary_backward(options.phase_end - 1).item(), 0.0);
+  EXPECT_EQ(paired.pools.controller().auxiliary_backward(options.phase_end).item(), 0.0);
 }
 
 TEST(RedundancyLoss, PaperHasItInTheWholeTraining) {
   const MassOptions options = cosine_decides(MassPreset::paper);
   Paired paired(options);
-  EXPECT_GT(paired.pools.controller().redundancy_backward(options.phase_end + 100).item(), 0.0);
+  EXPECT_GT(paired.pools.controller().auxiliary_backward(options.phase_end + 100).item(), 0.0);
 }
 
 TEST(RedundancyLoss, WithoutPairsOrWeightNothingIsDone) {
   MassOptions options = cosine_decides(MassPreset::paper);
   FakePools none(options, 2);
   const Parameter& gate = parameter(none.layer(), "a.gate.weight");
-  EXPECT_EQ(none.controller().redundancy_backward(0).item(), 0.0);
+  EXPECT_EQ(none.controller().auxiliary_backward(0).item(), 0.0);
   EXPECT_FALSE(gate.has_grad());
   options.redundancy_weight = 0;
   Paired silent(options);
-  EXPECT_EQ(silent.pools.controller().redundancy_backward(3).item(), 0.0);
+  EXPECT_EQ(silent.pools.controller().auxiliary_backward(3).item(), 0.0);
 }
 
 // Both gate rows are equal then: the loss is at its largest, its gradient zero.
@@ -116,7 +116,7 @@ TEST(RedundancyLoss, HasNoGradientAtTheMomentOfDuplication) {
   pools.drift({{1}});
   Parameter& gate = parameter(pools.layer(), "a.gate.weight");
   gate.zero_grad();
-  EXPECT_NEAR(pools.controller().redundancy_backward(1).item(), 0.01, 1e-15);
+  EXPECT_NEAR(pools.controller().auxiliary_backward(1).item(), 0.01, 1e-15);
   const Tensor grad = gate.grad();
   for (const double g : grad.elements<double>()) EXPECT_NEAR(g, 0.0, 1e-15);
 }

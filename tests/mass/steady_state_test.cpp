@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "engine/random.h"
+#include "mass/controller.h"
 #include "tools/hmm/trainer.h"
 
 namespace offshoot {
@@ -16,9 +17,8 @@ constexpr bool kSanitized = false;
 
 constexpr int64_t kVocabulary = 7, kLength = 8, kBatch = 3;
 
-TrainerOptions small(Method method, const RouteOptions& route) {
+TrainerOptions small(const RouteOptions& route) {
   TrainerOptions options;
-  options.method = method;
   options.model.vocabulary = kVocabulary;
   options.model.context_length = kLength;
   options.model.features = 8;
@@ -59,7 +59,7 @@ int64_t requests_of(Trainer& trainer, int64_t steps) {
 
 TEST(SteadyState, TopKAsksForNothingAfterStepOne) {
   release_pooled_storage();
-  Trainer trainer(small(Method::topk, kTop2));
+  Trainer trainer(small(kTop2));
   requests_of(trainer, 2);
   const StorageStats settled = storage_stats();
   EXPECT_EQ(requests_of(trainer, 30), 0);
@@ -70,7 +70,7 @@ TEST(SteadyState, TopKAsksForNothingAfterStepOne) {
 // What the allocator counts are large stretches of address space; the system counts each new page.
 TEST(SteadyState, TopKTouchesNoNewMemory) {
   if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
-  Trainer trainer(small(Method::topk, kTop2));
+  Trainer trainer(small(kTop2));
   requests_of(trainer, 20);
   const int64_t before = page_faults();
   requests_of(trainer, 50);
@@ -79,25 +79,27 @@ TEST(SteadyState, TopKTouchesNoNewMemory) {
 
 TEST(SteadyState, TopPAsksForNothingAfterFiftySteps) {
   release_pooled_storage();
-  Trainer trainer(small(
-      Method::topp, {RouteOptions::Kind::top_p, 1, 0.7, CombineWeights::renormalised_if_shared}));
+  Trainer trainer(
+      small({RouteOptions::Kind::top_p, 1, 0.7, CombineWeights::renormalised_if_shared}));
   requests_of(trainer, 50);
   EXPECT_EQ(requests_of(trainer, 100), 0);
 }
 
 TEST(SteadyState, AfterTheExpansionPhaseMonitoringLeavesNothing) {
   release_pooled_storage();
-  TrainerOptions options = small(Method::mass, kTop2);
-  options.mass = mass_options(MassPreset::reference, 300);  // the phase ends at step 30
-  options.mass.warmup = 2;
-  options.mass.window = 6;
-  options.mass.alpha = 1;
-  options.mass.delta = 0.3;
-  options.mass.max_experts = 8;
+  TrainerOptions options = small(kTop2);
+  MassOptions& mass = options.policy.mass;
+  options.policy.kind = PolicyKind::mass;
+  mass = mass_options(MassPreset::reference, 300);  // the phase ends at step 30
+  mass.warmup = 2;
+  mass.window = 6;
+  mass.alpha = 1;
+  mass.delta = 0.3;
+  mass.max_experts = 8;
   Trainer trainer(options);
   requests_of(trainer, 30);
   EXPECT_GT(trainer.model().moe_layers()[0]->experts(), 4);
-  EXPECT_EQ(trainer.controller()->detector(0), nullptr);
+  EXPECT_EQ(dynamic_cast<MassController&>(*trainer.policy()).detector(0), nullptr);
   requests_of(trainer, 1);
   EXPECT_EQ(requests_of(trainer, 30), 0);
 }

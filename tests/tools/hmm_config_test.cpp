@@ -38,7 +38,7 @@ std::string usage_error(std::vector<const char*> arguments) {
 TEST(HmmConfig, DefaultsAreTheReferenceConfiguration) {
   const HmmConfig config = resolved();
   const TrainerOptions options = trainer_options(config, 50);
-  EXPECT_EQ(options.method, Method::mass);
+  EXPECT_EQ(options.policy.kind, PolicyKind::mass);
   EXPECT_EQ(options.model.features, 64);
   EXPECT_EQ(options.model.heads, 4);
   EXPECT_EQ(options.model.layers, 1);
@@ -56,10 +56,10 @@ TEST(HmmConfig, DefaultsAreTheReferenceConfiguration) {
   EXPECT_EQ(options.schedule.rate, 3e-3);
   EXPECT_EQ(options.weight_decay, 0.01);
   EXPECT_EQ(options.clip, 0);
-  EXPECT_EQ(options.mass.warmup, 150);
-  EXPECT_EQ(options.mass.window, 270);
-  EXPECT_EQ(options.mass.phase_end, 300);
-  EXPECT_EQ(options.mass.max_experts, 20);
+  EXPECT_EQ(options.policy.mass.warmup, 150);
+  EXPECT_EQ(options.policy.mass.window, 270);
+  EXPECT_EQ(options.policy.mass.phase_end, 300);
+  EXPECT_EQ(options.policy.mass.max_experts, 20);
   const GincOptions ginc = ginc_options(config);
   EXPECT_EQ(ginc.hmm_seed, 1111u);
   EXPECT_EQ(ginc.test_length, 65);

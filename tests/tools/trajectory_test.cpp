@@ -219,24 +219,27 @@ class Followed {
   TrainerOptions options(DType precision, Device device) const {
     TrainerOptions options;
     options.device = device;
-    options.method = parse_method(method());
     options.precision = precision;
     options.weight_decay = config_.get<double>("weight_decay");
     options.adam.beta1 = config_.get<double>("betas", 0);
     options.adam.beta2 = config_.get<double>("betas", 1);
     options.adam.eps = config_.get<double>("eps");
-    options.adam.newborn = NewbornState::inherit;
     options.model.vocabulary = file_.tensor(path("init/embedding.weight")).dim(0);
     options.model.context_length = config_.get<int64_t>("seq");
     options.model.features = config_.get<int64_t>("d_model");
     options.model.heads = config_.get<int64_t>("heads");
     options.model.dense_hidden = config_.get<int64_t>("hidden");
-    if (options.method == Method::dense) return options;
+    if (method() == "dense") return options;
     MoeOptions moe;
     moe.hidden = config_.get<int64_t>("hidden");
     moe.experts = config_.get<int64_t>("experts");
     moe.route = route_options();
-    if (options.method == Method::mass) options.mass = options_of_mass();
+    if (method() == "mass") options.policy = {.kind = PolicyKind::mass, .mass = options_of_mass()};
+    if (method() == "dynmoe") {
+      moe.router = RouterKind::top_any;
+      moe.learn_temperature = false;
+      options.losses.diversity = config_.get<double>("aux");
+    }
     options.model.moe = moe;
     return options;
   }
@@ -258,8 +261,8 @@ std::vector<std::string> runs_of(const GoldenFile& file) {
   for (const std::string& name : file.names("/")) {
     const Json config = Json::parse(file.config("/" + name), name);
     const std::string method = config.get<std::string>("method");
-    const bool known =
-        method == "dense" || method == "topk" || method == "topp" || method == "mass";
+    const bool known = method == "dense" || method == "topk" || method == "topp" ||
+                       method == "mass" || method == "dynmoe";
     if (known) runs.push_back(name);
   }
   return runs;

@@ -1,8 +1,10 @@
 #include "tools/hmm/config.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "engine/error.h"
+#include "tools/hmm/method.h"
 
 namespace offshoot {
 namespace {
@@ -11,36 +13,9 @@ constexpr int64_t kExpertHidden = 32;
 constexpr int64_t kDenseHidden = 64;
 constexpr int64_t kLargestVocabulary = 256;  // tokens are bytes
 
-// What the method and the preset combine with. A fixed number of experts with top-p follows the
-// preset, too.
-std::string usual_combine(const HmmConfig& config) {
-  // With one expert a renormalised weight would be 1, and the gate without a gradient.
-  if (config.method == "topk") return config.topk == 1 ? "raw" : "renormalised";
-  return config.preset == "paper" ? "raw" : "renormalised_if_shared";
-}
-
-CombineWeights parse_combine(const std::string& text) {
-  if (text == "raw") return CombineWeights::raw;
-  if (text == "renormalised") return CombineWeights::renormalised;
-  return CombineWeights::renormalised_if_shared;
-}
-
 DType parse_precision(const std::string& text) {
   if (text == "f64") return DType::f64;
   return text == "bf16" ? DType::bf16 : DType::f32;
-}
-
-RouteOptions route_options(const HmmConfig& config) {
-  RouteOptions route;
-  if (config.method == "topk") {
-    route.kind = RouteOptions::Kind::top_k;
-    route.k = config.topk;
-  } else {
-    route.kind = RouteOptions::Kind::top_p;
-    route.p = config.p;
-  }
-  route.weights = parse_combine(*config.combine);
-  return route;
 }
 
 }  // namespace
@@ -52,7 +27,7 @@ std::string HmmConfig::out_folder() const {
     const std::filesystem::path file(*resume);
     return file.has_parent_path() ? file.parent_path().string() : ".";
   }
-  return fmt::format("out/hmm-{}-seed{}", method, seed);
+  return fmt::format("out/hmm-{}-seed{}", method_name(*this), seed);
 }
 
 HmmOptions::HmmOptions(HmmConfig& config)
@@ -62,7 +37,9 @@ HmmOptions::HmmOptions(HmmConfig& config)
                "a mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
                "compares it with the exact Bayes floor.") {
   declare_method();
+  declare_policy();
   declare_training();
+  declare_losses();
   declare_model();
   mass_ = std::make_unique<MassFlags>(options_);
   declare_corpus();
@@ -72,22 +49,69 @@ HmmOptions::HmmOptions(HmmConfig& config)
 void HmmOptions::declare_method() {
   HmmConfig& c = config_;
   options_.group("Method");
-  options_.add("--method", &c.method, "experts that grow, a fixed number of them, or one MLP")
-      .choices({"mass", "topk", "topp", "dense"});
+  options_
+      .add("--method", &c.method,
+           "a router and a growth policy: topp and mass, topk, topp, cosine (gmoe) or sigmoid and "
+           "never, topany and dynmoe; or one MLP")
+      .choices({"mass", "topk", "topp", "gmoe", "dynmoe", "sigmoid", "dense"});
+  options_.add("--router", &c.router, "who sees a token [the method's]")
+      .choices({"topk", "topp", "cosine", "sigmoid", "topany"});
+  options_.add("--policy", &c.policy, "how the pool grows [the method's]")
+      .choices({"never", "mass", "dynmoe", "schedule", "random"});
   options_.add("--preset", &c.preset, "MASS as in the authors' code, or as in the paper's text")
       .choices({"reference", "paper"});
-  options_.add("--experts", &c.experts, "experts of a layer; mass: at the start").at_least(1);
-  options_.add("--max-experts", &c.max_experts, "mass: a layer stops growing there").at_least(1);
-  options_.add("--topk", &c.topk, "topk: experts of a token").at_least(1);
-  options_.add("--p", &c.p, "mass, topp: probability that a token's experts reach together")
+  options_.add("--experts", &c.experts, "experts of a layer at the start").at_least(1);
+  options_.add("--max-experts", &c.max_experts, "a layer stops growing there").at_least(1);
+  options_.add("--topk", &c.topk, "topk, cosine, sigmoid: experts of a token").at_least(1);
+  options_.add("--p", &c.p, "topp: probability that a token's experts reach together")
       .above(0)
       .at_most(1);
   options_
       .add("--combine", &c.combine,
            "weights of a token's experts: their probabilities, or divided by their sum, or that "
-           "where a token of the batch has two [topk: renormalised, with --topk 1 raw; else "
-           "reference: renormalised_if_shared, paper: raw]")
+           "where a token of the batch has two [topp: reference: renormalised_if_shared, paper: "
+           "raw; else renormalised, with --topk 1 raw]")
       .choices({"raw", "renormalised", "renormalised_if_shared"});
+  options_.add("--temperature", &c.temperature, "topany: of its scores")
+      .choices({"off", "learned"});
+  options_
+      .add("--shared-hidden", &c.shared_hidden,
+           "hidden size of an expert that sees every token; 0: none")
+      .at_least(0);
+}
+
+void HmmOptions::declare_policy() {
+  HmmConfig& c = config_;
+  options_.group("Other growth policies (schedule and random: in MASS's phase)");
+  options_.add("--adapt-every", &c.adapt_every, "dynmoe: steps between two adaptations")
+      .at_least(1);
+  options_
+      .add("--adapt-until", &c.adapt_until, "dynmoe: the step after the last [floor(0.9 steps)]")
+      .at_least(0);
+  options_
+      .add("--grow-every", &c.grow_every,
+           "schedule: steps between two splits [the phase over --max-experts less --experts]")
+      .at_least(1);
+}
+
+void HmmOptions::declare_losses() {
+  HmmConfig& c = config_;
+  options_.group("Weights of losses on routers and experts");
+  options_.add("--balance-loss", &c.balance_loss, "load balance (GShard, Switch)").at_least(0);
+  options_.add("--z-loss", &c.z_loss, "squared log-sum of the router's logits").at_least(0);
+  options_.add("--importance-loss", &c.importance_loss, "CV^2 of the experts' probability mass")
+      .at_least(0);
+  options_.add("--load-loss", &c.load_loss, "CV^2 of the experts' smooth token counts").at_least(0);
+  options_.add("--load-sigma", &c.load_sigma, "how smooth, in logits").above(0);
+  options_
+      .add("--diversity-loss", &c.diversity_loss,
+           "experts' rows orthogonal and short [dynmoe: 0.01; else 0]")
+      .at_least(0);
+  options_
+      .add("--orthogonality-loss", &c.orthogonality_loss, "outputs of a token's experts orthogonal")
+      .at_least(0);
+  options_.add("--variance-loss", &c.variance_loss, "probabilities that differ between tokens")
+      .at_least(0);
 }
 
 void HmmOptions::declare_training() {
@@ -105,8 +129,10 @@ void HmmOptions::declare_training() {
   options_.add("--dropout", &c.dropout, "rate, after attention and feed-forward")
       .at_least(0)
       .below(1);
-  options_.add("--balance-loss", &c.balance_loss, "weight of the load-balance loss").at_least(0);
-  options_.add("--z-loss", &c.z_loss, "weight of the router's z-loss").at_least(0);
+  options_
+      .add("--gradient-noise", &c.gradient_noise,
+           "normal noise on every gradient, in root mean squares of its tensor")
+      .at_least(0);
   options_.add("--seed", &c.seed, "corpus, batches and first weights").at_least(0);
   options_.add("--test-every", &c.test_every, "steps between tests; 0: at the end only")
       .at_least(0);
@@ -195,24 +221,26 @@ void HmmOptions::inherit(const Json& configuration, const std::string& where) {
 
 void HmmOptions::resolve() {
   HmmConfig& c = config_;
-  if (!c.combine) c.combine = usual_combine(c);
+  try {
+    resolve_method(c);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
   if (!c.hidden) c.hidden = c.dense() ? kDenseHidden : kExpertHidden;
   check();
   c.mass = mass_->resolve(parse_mass_preset(c.preset), c.steps);
   c.mass.max_experts = c.max_experts;
+  if (!c.adapt_until) c.adapt_until = c.steps * 9 / 10;
+  if (!c.grow_every) {
+    const int64_t splits = std::max<int64_t>(1, c.max_experts - c.experts);
+    c.grow_every = std::max<int64_t>(1, (c.mass.phase_end - c.mass.phase_begin) / splits);
+  }
 }
 
 void HmmOptions::check() const {
   const HmmConfig& c = config_;
   check_device();
-  if (c.method == "mass" && c.experts > c.max_experts) {
-    options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
-                                             c.experts, c.max_experts));
-  }
-  if (c.method == "topk" && c.topk > c.experts) {
-    options_.refuse("--topk", fmt::format("got {}, expected at most --experts, which is {}", c.topk,
-                                          c.experts));
-  }
+  if (!c.dense()) check_experts();
   if (c.d_model % c.heads != 0) {
     options_.refuse("--heads", fmt::format("got {}, expected a divisor of --d-model, which is {}",
                                            c.heads, c.d_model));
@@ -233,6 +261,19 @@ void HmmOptions::check() const {
   if (c.ginc.end_of_text && c.ginc.symbols == kLargestVocabulary) {
     options_.refuse("--symbols", fmt::format("got {}, expected at most {} with --eot",
                                              c.ginc.symbols, kLargestVocabulary - 1));
+  }
+}
+
+void HmmOptions::check_experts() const {
+  const HmmConfig& c = config_;
+  if (c.grows() && c.experts > c.max_experts) {
+    options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
+                                             c.experts, c.max_experts));
+  }
+  const bool chooses_k = *c.router == "topk" || *c.router == "cosine" || *c.router == "sigmoid";
+  if (chooses_k && c.topk > c.experts) {
+    options_.refuse("--topk", fmt::format("got {}, expected at most --experts, which is {}", c.topk,
+                                          c.experts));
   }
 }
 
@@ -260,7 +301,6 @@ void HmmOptions::check_device() const {
 
 TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
   TrainerOptions options;
-  options.method = parse_method(config.method);
   options.model.vocabulary = vocabulary;
   options.model.context_length = config.seq;
   options.model.features = config.d_model;
@@ -270,13 +310,7 @@ TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
   if (config.dense()) {
     options.model.dense_hidden = *config.hidden;
   } else {
-    MoeOptions moe;
-    moe.hidden = *config.hidden;
-    moe.experts = config.experts;
-    moe.max_experts = config.method == "mass" ? config.max_experts : config.experts;
-    moe.route = route_options(config);
-    moe.gate_bias = config.method == "mass" && config.mass.preserve_function;
-    options.model.moe = moe;
+    options.model.moe = moe_options(config);
   }
   options.precision = parse_precision(config.precision);
   options.device = parse_device(config.device);
@@ -284,9 +318,9 @@ TrainerOptions trainer_options(const HmmConfig& config, int64_t vocabulary) {
   options.schedule = {parse_schedule(config.schedule), config.lr, config.steps, config.lr_warmup};
   options.weight_decay = config.weight_decay;
   options.clip = config.clip;
-  options.balance_weight = config.balance_loss;
-  options.z_weight = config.z_loss;
-  options.mass = config.mass;
+  options.losses = router_losses(config);
+  options.policy = policy_options(config);
+  options.gradient_noise = config.gradient_noise;
   return options;
 }
 

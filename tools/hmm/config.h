@@ -16,12 +16,19 @@ namespace offshoot {
 // The defaults are the reference configuration: MASS from 8 experts, at most 20, top-p 0.9.
 struct HmmConfig {
   std::string method = "mass";
+  std::optional<std::string> router;  // the method's
+  std::optional<std::string> policy;  // the method's
   std::string preset = "reference";
   int64_t experts = 8;  // K, or Kinit
   int64_t max_experts = 20;
   int64_t topk = 2;
   double p = 0.9;
-  std::optional<std::string> combine;  // weights; the method's and preset's
+  std::optional<std::string> combine;  // weights; the router's and preset's
+  std::string temperature = "off";     // of top-any routing
+  int64_t shared_hidden = 0;           // of the shared expert; 0: none
+  int64_t adapt_every = 100;           // dynmoe: steps
+  std::optional<int64_t> adapt_until;  // dynmoe: 0.9 of all steps
+  std::optional<int64_t> grow_every;   // schedule: the phase divided by the splits
 
   int64_t steps = 3000;
   int64_t batch = 16;
@@ -34,6 +41,13 @@ struct HmmConfig {
   double dropout = 0;
   double balance_loss = 0;
   double z_loss = 0;
+  double importance_loss = 0;
+  double load_loss = 0;
+  double load_sigma = 0.1;
+  std::optional<double> diversity_loss;  // dynmoe: 0.01
+  double orthogonality_loss = 0;
+  double variance_loss = 0;
+  double gradient_noise = 0;
   int64_t seed = 0;
 
   int64_t d_model = 64;
@@ -64,6 +78,8 @@ struct HmmConfig {
   bool prompts = false;
 
   bool dense() const { return method == "dense"; }
+  // Of a resolved configuration: whether the pool may change.
+  bool grows() const { return policy && *policy != "never"; }
   // The step to end after.
   int64_t last_step() const { return stop_at.value_or(steps); }
   std::string out_folder() const;
@@ -90,11 +106,14 @@ class HmmOptions {
 
  private:
   void declare_method();
+  void declare_policy();
+  void declare_losses();
   void declare_training();
   void declare_model();
   void declare_corpus();
   void declare_run();
   void check() const;
+  void check_experts() const;
   void check_device() const;
 
   HmmConfig& config_;

@@ -5,6 +5,7 @@
 
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "tools/hmm/method.h"
 #include "tools/support/html.h"
 
 namespace offshoot {
@@ -33,15 +34,6 @@ std::string_view kind_text(PromptKind kind) {
   return kind == PromptKind::in_distribution ? "of the corpus's models" : "of models held out";
 }
 
-std::string method_text(const HmmConfig& config) {
-  if (config.dense()) return fmt::format("dense MLP of {} hidden units", *config.hidden);
-  const std::string size =
-      fmt::format("of {} hidden units, {}", *config.hidden, routing_text(config));
-  if (config.method != "mass") return fmt::format("{} experts {}", config.experts, size);
-  return fmt::format("MASS, preset {}: {} to {} experts {}", config.preset, config.experts,
-                     config.max_experts, size);
-}
-
 std::string place_text(const HmmConfig& config) {
   const Device device = parse_device(config.device);
   if (device.is_cuda()) return describe(device);
@@ -63,10 +55,8 @@ std::string opening(const HmmConfig& config, const HmmData& data, int64_t parame
                       data.source.empty()
                           ? fmt::format("seed {}, HMM seed {}", config.seed, config.hmm_seed)
                           : data.source);
-  if (config.method == "mass") {
-    text += fmt::format("growth  in steps {} to {}; an expert is examined after {} observations\n",
-                        config.mass.phase_begin, config.mass.phase_end,
-                        std::max(config.mass.warmup, config.mass.window));
+  if (const std::string growth = growth_text(config); !growth.empty()) {
+    text += fmt::format("growth  {}\n", growth);
   }
   return text;
 }
@@ -88,9 +78,15 @@ std::string event_line(const GrowthEvent& event, const std::vector<std::string>&
       what =
           event.source < 0 ? "growth ends" : fmt::format("- expert {}, growth ends", event.source);
       break;
+    case GrowthEvent::Kind::add:
+      what = fmt::format("+ expert {}, new", event.created);
+      break;
+    case GrowthEvent::Kind::remove:
+      what = fmt::format("- expert {}, idle", event.source);
+      break;
   }
   what = fmt::format("{:<24}", what);
-  if (event.kind == GrowthEvent::Kind::expand) {
+  if (event.created >= 0) {
     what = terminal.green(what);
   } else if (event.kind != GrowthEvent::Kind::keep) {
     what = terminal.red(what);

@@ -32,7 +32,7 @@ std::string title_of(const ReportData& data) {
   if (data.method == "dense") return "A dense model, the baseline";
   const double initial = mean_initial(data);
   const std::string_view per_layer = data.layers.size() > 1 ? " a layer" : "";
-  if (data.method == "mass" && known(initial) && known(data.experts) && initial != data.experts) {
+  if (known(initial) && known(data.experts) && initial != data.experts) {
     return fmt::format("From {} to {} experts{}", experts_text(initial), experts_text(data.experts),
                        per_layer);
   }
@@ -278,12 +278,17 @@ std::vector<ReportExpert> lineage_from_events(int64_t initial,
                        .cosine = event.cosine});
       continue;
     }
-    const bool removes = event.kind == "reject" || (event.kind == "stop" && stop_removes);
+    if (event.kind == "add") {
+      lives.push_back({.id = event.created, .born = event.step});
+      continue;
+    }
+    const bool removes =
+        event.kind == "reject" || event.kind == "remove" || (event.kind == "stop" && stop_removes);
     for (ReportExpert& expert : lives) {
       if (expert.id != event.source) continue;
       if (known(event.gain)) expert.gain = event.gain;
       // A stop at the ceiling has probed nobody.
-      if (removes && (event.kind == "reject" || known(event.gain))) expert.removed = event.step;
+      if (removes && (event.kind != "stop" || known(event.gain))) expert.removed = event.step;
     }
   }
   return lives;

@@ -20,7 +20,8 @@ constexpr double kCountHeight = 120;
 constexpr double kLaneHeight = 20;
 constexpr double kGap = 34;
 
-constexpr std::array<std::string_view, 4> kDrawnKinds = {"expand", "keep", "reject", "stop"};
+constexpr std::array<std::string_view, 6> kDrawnKinds = {"expand", "add",    "keep",
+                                                         "reject", "remove", "stop"};
 
 struct Focus {
   double low = 0;
@@ -73,7 +74,8 @@ std::string event_title(const ReportEvent& event) {
   std::string title =
       fmt::format("step {}: {}", count_text(static_cast<double>(event.step)), event.kind);
   if (event.created >= 0) {
-    title += fmt::format(", expert {} from {}", event.created, event.source);
+    title += fmt::format(", expert {}", event.created);
+    if (event.source >= 0) title += fmt::format(" from {}", event.source);
   } else if (event.source >= 0) {
     title += fmt::format(", expert {}", event.source);
   }
@@ -86,11 +88,11 @@ std::string event_title(const ReportEvent& event) {
 void draw_mark(Markup& svg, std::string_view kind, double x, double y) {
   const std::string css = fmt::format("mark {}", kind);
   std::string d;
-  if (kind == "expand") {
+  if (kind == "expand" || kind == "add") {
     d = fmt::format("M{} {}l5 9h-10z", svg_number(x), svg_number(y - 5));
   } else if (kind == "keep") {
     d = fmt::format("M{} {}a4 4 0 1 1 8 0a4 4 0 1 1 -8 0z", svg_number(x - 4), svg_number(y));
-  } else if (kind == "reject") {
+  } else if (kind == "reject" || kind == "remove") {
     d = fmt::format("M{} {}l8 8m0 -8l-8 8", svg_number(x - 4), svg_number(y - 4));
   } else {
     d = fmt::format("M{} {}h8v8h-8z", svg_number(x - 4), svg_number(y - 4));

@@ -104,11 +104,11 @@ svg .cell-text.between { fill: var(--on-half); }
 svg .small { font-size: 10px; }
 svg .bar { fill: var(--blue); fill-opacity: 0.75; }
 svg .mark { stroke-linejoin: round; }
-svg .mark.expand { fill: var(--blue); } svg .mark.keep { fill: var(--green); }
-svg .mark.reject { fill: none; stroke: var(--orange); stroke-width: 2; stroke-linecap: round; }
+svg .mark.expand, svg .mark.add { fill: var(--blue); } svg .mark.keep { fill: var(--green); }
+svg .mark.reject, svg .mark.remove { fill: none; stroke: var(--orange); stroke-width: 2; stroke-linecap: round; }
 svg .mark.stop { fill: var(--plum); }
-svg text.expand { fill: var(--blue); } svg text.keep { fill: var(--green); }
-svg text.reject { fill: var(--orange); } svg text.stop { fill: var(--plum); }
+svg text.expand, svg text.add { fill: var(--blue); } svg text.keep { fill: var(--green); }
+svg text.reject, svg text.remove { fill: var(--orange); } svg text.stop { fill: var(--plum); }
 svg .life .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 svg .life .hit { fill: none; stroke: transparent; stroke-width: 12; pointer-events: stroke; }
 svg .life:hover .line { stroke-width: 3.5; }

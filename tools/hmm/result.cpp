@@ -7,6 +7,7 @@
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "mass/trace.h"
+#include "tools/hmm/method.h"
 
 namespace offshoot {
 namespace {
@@ -69,19 +70,13 @@ double mean_jsd_property(const Evaluation& evaluation) {
   return mean_over_layers(evaluation, [](const auto& layer) { return layer.property.sparse; });
 }
 
-std::string routing_text(const HmmConfig& config) {
-  if (config.dense()) return "";
-  if (config.method == "topk") return fmt::format("top-k, k = {}", config.topk);
-  return fmt::format("top-p, p = {}", config.p);
-}
-
 Json result_json(const RunResult& result) {
   const Evaluation& evaluation = result.evaluation;
   Json layers = Json::array(), events = Json::array(), prompts = Json::array();
   for (const LayerEvaluation& layer : evaluation.layers) layers.push_back(layer_json(layer));
   for (const GrowthEvent& event : result.log.events()) events.push_back(to_json(event));
   for (const PromptScore& score : result.prompts) prompts.push_back(prompt_json(score));
-  Json json = Json::object({{"method", result.config.method},
+  Json json = Json::object({{"method", method_name(result.config)},
                             {"preset", result.config.preset},
                             {"seed", result.config.seed},
                             {"steps_done", result.log.steps()},

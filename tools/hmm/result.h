@@ -49,7 +49,4 @@ Json result_json(const RunResult& result);
 
 ReportData report_data(const RunResult& result);
 
-// "top-p, p = 0.9"; empty for dense.
-std::string routing_text(const HmmConfig& config);
-
 }  // namespace offshoot

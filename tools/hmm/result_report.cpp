@@ -8,6 +8,7 @@
 #include "engine/checkpoint.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
+#include "tools/hmm/method.h"
 #include "tools/hmm/result.h"
 
 namespace offshoot {
@@ -118,15 +119,17 @@ ReportData report_data(const RunResult& result) {
   const HmmConfig& config = result.config;
   const TrainingLog& log = result.log;
   ReportData data;
-  data.method = config.method;
-  if (config.method == "mass" || config.method == "topp") data.preset = config.preset;
+  data.method = method_name(config);
+  const bool preset = !config.dense() && (*config.policy == "mass" || *config.router == "topp");
+  if (preset) data.preset = config.preset;
   data.routing = routing_text(config);
   data.seed = static_cast<double>(config.seed);
   data.steps_planned = static_cast<double>(config.steps);
   data.steps_done = static_cast<double>(log.steps());
-  if (config.method == "mass") {
-    data.phase_begin = static_cast<double>(config.mass.phase_begin);
-    data.phase_end = static_cast<double>(config.mass.phase_end);
+  if (config.grows()) {
+    const bool dynmoe = *config.policy == "dynmoe";
+    data.phase_begin = dynmoe ? 0.0 : static_cast<double>(config.mass.phase_begin);
+    data.phase_end = static_cast<double>(dynmoe ? *config.adapt_until : config.mass.phase_end);
   }
   data.test_loss = result.evaluation.loss;
   data.floor = result.floor.exact;

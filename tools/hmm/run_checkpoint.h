@@ -1,7 +1,8 @@
 // A run of offshoot-hmm as a checkpoint: engine/checkpoint.h with this program's parts.
 //   /optimizer/<parameter>/...  moments and step counts
-//   /mass/<layer>/...           stopped, patience, expansions, pairs (ids: source, copy, source,
-//                               ...), and in the expansion phase the detector's windows and counts
+//   /<policy>/<layer>/...       the growth policy's, under its name. mass: stopped, patience,
+//                               expansions, pairs (ids: source, copy, source, ...), and in the
+//                               expansion phase the detector's windows and counts
 //   /random/seed                of weights and dropout, which count on from the step
 //   /data/position              windows drawn
 //   /metrics/...                tools/hmm/training_log.h

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <utility>
@@ -19,38 +18,12 @@
 #include "tools/hmm/report.h"
 #include "tools/hmm/report_json.h"
 #include "tools/hmm/result.h"
+#include "tools/support/interrupt.h"
 
 namespace offshoot {
 namespace {
 
 constexpr double kRunawayWeight = 1e3;
-
-volatile std::sig_atomic_t caught_signal = 0;
-
-// Takes SIGINT and SIGTERM as a wish to stop. A second one ends the program as usual.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    caught_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int signal) { caught_signal = signal; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, &old_interrupt_);
-    sigaction(SIGTERM, &action, &old_terminate_);
-  }
-  ~InterruptGuard() {
-    sigaction(SIGINT, &old_interrupt_, nullptr);
-    sigaction(SIGTERM, &old_terminate_, nullptr);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
-  static bool interrupted() { return caught_signal != 0; }
-
- private:
-  struct sigaction old_interrupt_ {};
-  struct sigaction old_terminate_ {};
-};
 
 std::vector<std::string> layer_names(GincTransformer& model) {
   std::vector<std::string> names;
@@ -183,7 +156,7 @@ void Session::train() {
 void Session::train_step(Progress& progress) {
   const double begin = steady_seconds();
   const bool monitored =
-      trainer_.controller() != nullptr && trainer_.controller()->monitors(trainer_.steps_done());
+      trainer_.policy() != nullptr && trainer_.policy()->monitors(trainer_.steps_done());
   const StepResult step = step_model();
   log_.add(step);
   smooth_loss_ = log_.steps() == 1 ? step.loss : 0.98 * smooth_loss_ + 0.02 * step.loss;

@@ -11,6 +11,8 @@
 #include "ops/balance.h"
 #include "ops/binary.h"
 #include "ops/cross_entropy.h"
+#include "ops/orthogonality_loss.h"
+#include "ops/router_losses.h"
 #include "ops/unary.h"
 #include "optim/clip.h"
 
@@ -26,7 +28,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 AdamOptions adam_options(const TrainerOptions& options) {
   AdamOptions adam = options.adam;
-  if (options.method == Method::mass) adam.newborn = options.mass.newborn;
+  adam.newborn = newborn_of(options.policy);
   return adam;
 }
 
@@ -43,42 +45,19 @@ GincTransformerOptions model_options(const TrainerOptions& options) {
 
 }  // namespace
 
-std::string_view to_string(Method method) {
-  switch (method) {
-    case Method::mass:
-      return "mass";
-    case Method::topk:
-      return "topk";
-    case Method::topp:
-      return "topp";
-    case Method::dense:
-      return "dense";
-  }
-  return "unknown";
-}
-
-Method parse_method(std::string_view text) {
-  for (const auto method : {Method::mass, Method::topk, Method::topp, Method::dense}) {
-    if (text == to_string(method)) return method;
-  }
-  fail("method", "got {}, expected mass, topk, topp or dense", text);
-}
-
 // Keeps what the step reports, and builds the auxiliary losses while the tape is open.
 class Trainer::RoutingSink final : public LayerSink {
  public:
-  RoutingSink(Tape& tape, const TrainerOptions& options) : tape_(tape), options_(options) {}
+  // `policy`: who wants to see the records; may be null.
+  RoutingSink(Tape& tape, const RouterLosses& losses, GrowthPolicy* policy)
+      : tape_(tape), losses_(losses), policy_(policy) {}
 
   void add(const LayerRecord& record) override {
+    if (policy_ != nullptr) policy_->see(layers_.size(), record);
     const Routing& routing = record.routed.routing;
     routing.tokens_per_expert.begin_host_copy();
     layers_.push_back({routing.tokens(), routing.tokens_per_expert});
-    if (options_.balance_weight > 0) {
-      collect(load_balance_loss(tape_, record.routed.probs, routing), options_.balance_weight);
-    }
-    if (options_.z_weight > 0) {
-      collect(router_z_loss(tape_, record.routed.logits), options_.z_weight);
-    }
+    add_losses(record);
   }
 
   // Of each layer and expert. On CUDA the counts are there when the step is done.
@@ -110,13 +89,31 @@ class Trainer::RoutingSink final : public LayerSink {
     Tensor tokens_per_expert;
   };
 
+  void add_losses(const LayerRecord& record) {
+    const auto& [logits, probs, routing] = record.routed;
+    const RouterLosses& w = losses_;
+    if (w.balance > 0) collect(load_balance_loss(tape_, probs, routing), w.balance);
+    if (w.z > 0) collect(router_z_loss(tape_, logits), w.z);
+    if (w.importance > 0) collect(importance_loss(tape_, probs), w.importance);
+    if (w.load > 0) collect(load_loss(tape_, logits, routing, w.load_sigma), w.load);
+    if (w.variance > 0) collect(variance_loss(tape_, probs), w.variance);
+    if (w.orthogonality > 0) {
+      collect(orthogonality_loss(tape_, record.expert_outputs, routing), w.orthogonality);
+    }
+    if (w.diversity > 0) {
+      const Tensor& rows = tape_.watch(*record.layer.router().expert_rows());
+      collect(diversity_loss(tape_, rows), w.diversity);
+    }
+  }
+
   void collect(const Tensor& loss, double weight) {
     const Tensor weighted = scale(tape_, loss, weight);
     auxiliary_ = auxiliary_.defined() ? offshoot::add(tape_, auxiliary_, weighted) : weighted;
   }
 
   Tape& tape_;
-  const TrainerOptions& options_;
+  const RouterLosses& losses_;
+  GrowthPolicy* policy_;
   std::vector<Layer> layers_;
   Tensor auxiliary_;
 };
@@ -125,27 +122,24 @@ Trainer::Trainer(const TrainerOptions& options)
     : options_(options), model_(scope_of(options), model_options(options)) {
   optimizer_ = std::make_unique<AdamW>(decay_matrices_only(model_, options.weight_decay),
                                        adam_options(options));
-  if (options.method == Method::mass) {
-    controller_ = std::make_unique<MassController>(model_.moe_layers(), options.mass);
-  }
+  policy_ = make_growth_policy(model_.moe_layers(), options.policy);
 }
 
 void Trainer::seek(int64_t steps_done) {
   steps_done_ = steps_done;
-  // Windows begin with the first observation.
-  if (controller_ && controller_->monitors(steps_done - 1)) controller_->prepare(steps_done);
+  if (policy_) policy_->seek(steps_done);
 }
 
 StepResult Trainer::step(const Tensor& tokens, double rate) {
   const int64_t step = steps_done_;
-  const bool monitored = controller_ && controller_->monitors(step);
+  const bool monitored = policy_ && policy_->monitors(step);
   const auto [inputs, targets] = inputs_and_targets(tokens);
   StepResult result{};
   result.rate = rate;
   optimizer_->zero_grad();
 
   Tape tape;
-  RoutingSink sink(tape, options_);
+  RoutingSink sink(tape, options_.losses, monitored ? policy_.get() : nullptr);
   Context context{tape, true, {options_.seed, step, 0}, {}, &sink};
   const Tensor task = cross_entropy(tape, model_.forward(context, inputs), targets);
   // A CUDA device is asked when it has all of the step's work, or its backward pass where growth is
@@ -159,21 +153,23 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
     total = add(tape, task, sink.auxiliary());
   }
   tape.backward(total);
+  if (options_.gradient_noise > 0) add_gradient_noise();
   if (on_device && monitored) result.loss = finite_loss(task);
 
-  Tensor redundancy;
-  if (controller_) {
+  Tensor own_loss;  // of the policy
+  if (policy_) {
     if (monitored) {
       const auto start = std::chrono::steady_clock::now();
-      result.events = controller_->grow(
-          step, sink.tokens(), result.loss,
-          [&, &in = inputs, &out = targets](const auto& offsets, bool fresh_dropout) {
-            return probe(in, out, offsets, fresh_dropout);
-          });
+      result.events =
+          policy_->grow(step, sink.tokens(), result.loss,
+                        [&, &in = inputs, &out = targets](const auto& offsets, bool fresh_dropout) {
+                          return probe(in, out, offsets, fresh_dropout);
+                        });
       result.monitor_seconds = seconds_since(start);
+      result.growth_times = policy_->times();
     }
-    redundancy = controller_->redundancy_backward(step);
-    redundancy.begin_host_copy();
+    own_loss = policy_->auxiliary_backward(step);
+    if (own_loss.defined()) own_loss.begin_host_copy();
   }
   Tensor guard = task;  // where it is not finite nothing changes
   if (options_.clip > 0) {
@@ -187,12 +183,30 @@ StepResult Trainer::step(const Tensor& tokens, double rate) {
     if (options_.clip > 0) check_norm(guard.host_copy().item());
   }
   ++steps_done_;
-  for (const Tensor& loss : {sink.auxiliary(), redundancy}) {
+  for (const Tensor& loss : {sink.auxiliary(), own_loss}) {
     if (loss.defined()) result.auxiliary_loss += loss.host_copy().item();
   }
   result.active_experts = sink.active_experts();
   for (const MoeLayer* layer : model_.moe_layers()) result.experts.push_back(layer->experts());
   return result;
+}
+
+// Counter-based: the same in a resumed run.
+void Trainer::add_gradient_noise() {
+  for (Parameter* parameter : parameters(model_)) {
+    if (!parameter->has_grad()) continue;
+    const Tensor grad = parameter->grad(), noisy = grad.to(Device{});
+    Random random = Scope{"", grad.dtype(), options_.seed}.random(
+        fmt::format("{}.noise.{}", parameter->name(), steps_done_));
+    dispatch_float("train", noisy.dtype(), [&]<class T>(T) {
+      double squares = 0;
+      for (const T g : noisy.elements<T>()) squares += static_cast<double>(g) * g;
+      const double deviation =
+          options_.gradient_noise * std::sqrt(squares / static_cast<double>(noisy.size()));
+      for (T& g : noisy.elements<T>()) g += static_cast<T>(deviation * random.normal());
+    });
+    if (grad.device().is_cuda()) copy_elements(noisy, grad);
+  }
 }
 
 double Trainer::finite_loss(const Tensor& task) const {

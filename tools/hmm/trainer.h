@@ -5,35 +5,44 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "mass/controller.h"
+#include "mass/policies.h"
 #include "models/ginc_transformer.h"
 #include "optim/adam.h"
 #include "optim/schedule.h"
 
 namespace offshoot {
 
-enum class Method { mass, topk, topp, dense };
-std::string_view to_string(Method method);
-Method parse_method(std::string_view text);  // throws Error
+// Weights of the losses that every router can be given (ops/balance.h, ops/router_losses.h,
+// ops/orthogonality_loss.h); 0: none.
+struct RouterLosses {
+  double balance = 0;
+  double z = 0;
+  double importance = 0;
+  double load = 0;
+  double load_sigma = 0.1;  // of the load's smooth count, in logits
+  double diversity = 0;
+  double orthogonality = 0;
+  double variance = 0;
+};
 
 struct TrainerOptions {
-  Method method = Method::mass;
-  GincTransformerOptions model = {};  // moe: set but for dense
+  GincTransformerOptions model = {};  // without `moe`: dense
   // f32 or, on the CPU, f64; bf16 on CUDA: of activations, while parameters, gates, losses and the
   // optimizer stay f32.
   DType precision = DType::f32;
   Device device = {};
   uint64_t seed = 0;  // weights, dropout
   Schedule schedule = {};
-  AdamOptions adam = {};        // `newborn` is the preset's for Method::mass
-  double weight_decay = 0.01;   // on tensors of two and more axes
-  double clip = 0.0;            // global norm; 0: none
-  double balance_weight = 0.0;  // of the load-balance loss
-  double z_weight = 0.0;        // of the router z-loss
-  MassOptions mass = {};        // for Method::mass
+  AdamOptions adam = {};       // `newborn` is the policy's
+  double weight_decay = 0.01;  // on tensors of two and more axes
+  double clip = 0.0;           // global norm; 0: none
+  RouterLosses losses = {};
+  PolicyOptions policy = {};
+  // Normal noise that is added to every gradient before anyone looks at it, in standard deviations
+  // of the tensor's own elements about zero; 0: none.
+  double gradient_noise = 0.0;
 };
 
 struct StepResult {
@@ -43,7 +52,8 @@ struct StepResult {
   double active_experts;         // mean over tokens and layers; 0 for dense
   std::vector<int64_t> experts;  // by layer, after the step
   std::vector<GrowthEvent> events;
-  double monitor_seconds;  // observe and decide
+  double monitor_seconds;  // of the policy's grow()
+  GrowthPolicy::Times growth_times;
 };
 
 class Trainer {
@@ -53,7 +63,7 @@ class Trainer {
   const TrainerOptions& options() const { return options_; }
   GincTransformer& model() { return model_; }
   AdamW& optimizer() { return *optimizer_; }
-  MassController* controller() { return controller_.get(); }  // null but for Method::mass
+  GrowthPolicy* policy() { return policy_.get(); }  // null: the pools stay as they are
   int64_t steps_done() const { return steps_done_; }
   // For a resumed run: the next step's number. Monitoring's windows are there afterwards if that
   // step wants them.
@@ -72,13 +82,14 @@ class Trainer {
   class RoutingSink;
   double finite_loss(const Tensor& task) const;
   void check_norm(double norm) const;
+  void add_gradient_noise();
   double probe(const Tensor& inputs, const Tensor& targets,
                const std::map<std::string, std::vector<RowOffset>>& offsets, bool fresh_dropout);
 
   TrainerOptions options_;
   GincTransformer model_;
   std::unique_ptr<AdamW> optimizer_;
-  std::unique_ptr<MassController> controller_;
+  std::unique_ptr<GrowthPolicy> policy_;
   int64_t steps_done_ = 0;
 };
 

@@ -1,0 +1,179 @@
+#include "tools/hmm/study/command.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <thread>
+
+#include "engine/error.h"
+#include "engine/file.h"
+#include "engine/module.h"
+#include "engine/parallel.h"
+#include "tools/hmm/output_folder.h"
+#include "tools/hmm/study/page.h"
+#include "tools/hmm/study/runner.h"
+#include "tools/hmm/study/tables.h"
+#include "tools/support/interrupt.h"
+#include "tools/support/options.h"
+
+namespace offshoot {
+namespace {
+
+constexpr int64_t kQuickSteps = 40, kQuickSeeds = 2;
+
+struct StudyFlags {
+  std::optional<int64_t> seeds;
+  std::optional<int64_t> steps;
+  std::optional<int64_t> jobs;
+  std::string out;
+  std::string only = "*";
+  std::string flags;
+  bool quick = false;
+};
+
+class StudyCommand {
+ public:
+  StudyCommand(const Study& study, std::string command)
+      : study_(study), command_(std::move(command)) {
+    flags_.out = fmt::format("out/hmm-{}", study.name);
+  }
+
+  bool parse(int argc, const char* const* argv) {
+    Options options(fmt::format("offshoot-hmm {}", study_.name),
+                    fmt::format("{}. {}", study_.title, study_.question));
+    options.add("--seeds", &flags_.seeds, fmt::format("runs of a cell [{}]", study_.seeds))
+        .at_least(1);
+    options.add("--steps", &flags_.steps, fmt::format("training steps a run [{}]", study_.steps))
+        .at_least(3);
+    options
+        .add("--jobs", &flags_.jobs,
+             study_.alone ? "runs side by side [1, as times are measured]"
+                          : "runs side by side, each on one processor [all processors]")
+        .at_least(1)
+        .at_most(4096);
+    options.add("--only", &flags_.only, "cells to run: a name, in which * stands for anything");
+    options.add("--flags", &flags_.flags,
+                "flags of offshoot-hmm for every run, as one text: \"--documents 50\"");
+    options.add("--out", &flags_.out, "folder of all results, also of what is not finished");
+    options.add("--quick", &flags_.quick,
+                "a tiny model for a few steps, to see that all works; its figures mean nothing");
+    if (!options.parse(argc, argv)) return false;
+    settings_.quick = flags_.quick;
+    settings_.seeds = flags_.seeds.value_or(flags_.quick ? kQuickSeeds : study_.seeds);
+    settings_.steps = flags_.steps.value_or(flags_.quick ? kQuickSteps : study_.steps);
+    settings_.flags = Flags::parse(flags_.flags);
+    return true;
+  }
+
+  int run() {
+    const InterruptGuard guard;
+    set_num_threads(1);  // no thread may live where processes are forked
+    const std::vector<CellPlan> first = chosen(study_.plan(settings_));
+    if (first.empty()) {
+      throw UsageError(
+          fmt::format("[offshoot-hmm {}] --only: got {}, expected a cell's name, such "
+                      "as {}",
+                      study_.name, flags_.only, study_.plan(settings_).front().cell.name));
+    }
+    const OutputFolder out(flags_.out);
+    say_what_comes(first);
+    StudyResults results = empty_results();
+    try {
+      train(first, out, results);
+    } catch (const Runner::Interrupted&) {
+      fmt::print("Interrupted. The same command goes on where it was.\n");
+      return 0;
+    }
+    study_.finish(settings_, results);
+    estimate_all(results);
+    write_file(out.path("results.json"), to_json(results).dump(1, Json::NonFinite::as_null) + '\n');
+    write_file(out.path("page.html"), study_page(results));
+    fmt::print("\n{}\n{}/: page.html, results.json\n", study_table(results, Terminal(stdout)),
+               out.folder());
+    return 0;
+  }
+
+ private:
+  std::vector<CellPlan> chosen(std::vector<CellPlan> plans) const {
+    std::erase_if(plans,
+                  [&](const CellPlan& plan) { return !matches(plan.cell.name, flags_.only); });
+    return plans;
+  }
+
+  static int64_t steps_of(const std::vector<CellPlan>& plans) {
+    int64_t steps = 0;
+    for (const CellPlan& plan : plans) {
+      for (const Trial& trial : plan.trials) steps += config_of(trial).steps;
+    }
+    return steps;
+  }
+
+  int jobs() const {
+    if (flags_.jobs) return static_cast<int>(*flags_.jobs);
+    return study_.alone ? 1 : available_processors();
+  }
+
+  void say_what_comes(const std::vector<CellPlan>& plans) const {
+    fmt::print("{}: {} cells, {} seeds each, {} steps a run; {} run{} at a time\n", study_.title,
+               plans.size(), settings_.seeds, settings_.steps, jobs(), jobs() == 1 ? "" : "s");
+    std::fflush(stdout);
+  }
+
+  StudyResults empty_results() const {
+    StudyResults results;
+    results.study = study_.name;
+    results.title = study_.title;
+    results.command = command_;
+    results.engine_version = OFFSHOOT_VERSION;
+    results.steps = settings_.steps;
+    results.quick = settings_.quick;
+    for (int64_t seed = 0; seed < settings_.seeds; ++seed) results.seeds.push_back(seed);
+    return results;
+  }
+
+  void train(const std::vector<CellPlan>& first, const OutputFolder& out, StudyResults& results) {
+    wave(first, out, results);
+    if (study_.then == nullptr) return;
+    const std::vector<CellPlan> second = study_.then(settings_, results);
+    if (!second.empty()) wave(second, out, results);
+  }
+
+  void wave(const std::vector<CellPlan>& plans, const OutputFolder& out, StudyResults& results) {
+    Progress progress(stdout, Terminal(stdout), steps_of(plans));
+    Runner runner({study_.alone ? "" : out.path("runs"), jobs()}, progress);
+    std::vector<Trial> trials;
+    for (const CellPlan& plan : plans) {
+      trials.insert(trials.end(), plan.trials.begin(), plan.trials.end());
+    }
+    const std::vector<StudyRun> runs = runner.run(trials);
+    auto run = runs.begin();
+    for (const CellPlan& plan : plans) {
+      StudyCell cell = plan.cell;
+      cell.runs.assign(run, run + std::ssize(plan.trials));
+      run += std::ssize(plan.trials);
+      for (size_t i = 0; i < cell.runs.size(); ++i) cell.runs[i].seed = plan.trials[i].seed;
+      results.cells.push_back(std::move(cell));
+    }
+  }
+
+  const Study& study_;
+  std::string command_;
+  StudyFlags flags_;
+  StudySettings settings_;
+};
+
+}  // namespace
+
+const Study* find_study(std::string_view name) {
+  const auto found = std::ranges::find(studies(), name, &Study::name);
+  return found == studies().end() ? nullptr : &*found;
+}
+
+int run_study(const Study& study, int argc, const char* const* argv, const std::string& command) {
+  StudyCommand run(study, command);
+  return run.parse(argc, argv) ? run.run() : 0;
+}
+
+}  // namespace offshoot
