@@ -34,6 +34,9 @@ void draw_like_the_first(MoeLayer& layer, uint64_t seed, std::string_view member
   }
 }
 
+// The optimizer's count of a row's steps (optim/adam.h), a member of the group as all else.
+bool counts_steps(std::string_view member) { return member.ends_with("/step"); }
+
 }  // namespace
 
 DynMoePolicy::Layer::Layer(MoeLayer& layer, int64_t reserve_rows)
@@ -48,6 +51,9 @@ DynMoePolicy::DynMoePolicy(std::vector<MoeLayer*> layers, const DynMoeOptions& o
   if (layers.empty()) fail("dynmoe", "layers: got none, expected at least one with experts");
   if (options.interval < 1)
     fail("dynmoe", "interval: got {}, expected at least 1", options.interval);
+  if (options.newborn == NewbornState::inherit) {
+    fail("dynmoe", "newborn: got inherit, expected fresh or reference, as there is no source");
+  }
   for (MoeLayer* layer : layers) {
     const Parameter* rows = layer->router().expert_rows();
     if (rows == nullptr || rows->value().last_dim() != layer->fc1_weight().value().dim(2)) {
@@ -117,6 +123,9 @@ void DynMoePolicy::add_for_homeless(Layer& layer, int64_t step, std::vector<Grow
   const std::string& row_name = moe.router().expert_rows()->name();
   const RowInit init = [&](std::string_view member, const Tensor& rows) {
     draw_like_the_first(moe, options_.seed, member, rows);
+    if (counts_steps(member) && options_.newborn == NewbornState::reference) {
+      std::ranges::fill(rows.elements<int64_t>(), step);
+    }
     if (member != row_name) return;
     const Tensor direction(rows.shape(), rows.dtype());
     dispatch_float("dynmoe", rows.dtype(), [&]<class T>(T) {

@@ -5,7 +5,7 @@
 // Every `interval` steps, from what was routed in the interval's last third:
 //   - experts that received no token are removed, all but the last one living;
 //   - if some tokens had no expert, one is added: its MLP drawn as at the start, its router row the
-//     normalised sum of those tokens' vectors, all else zero, moments and step counts too.
+//     normalised sum of those tokens' vectors, all else zero, moments too.
 // Made for the top-any router; under others every token has an expert, and nothing is added.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "engine/row_tensor.h"
 #include "mass/growth_policy.h"
 #include "models/moe.h"
+#include "optim/optimizer.h"
 
 namespace offshoot {
 
@@ -24,6 +25,9 @@ struct DynMoeOptions {
   int64_t phase_end = 0;     // adaptation happens in [0, phase_end)
   int64_t max_experts = 20;  // of a layer: none is added beyond
   uint64_t seed = 0;         // of new experts' weights
+  // Of an added expert, whose moments are zeros: `reference` gives them training's step count, as a
+  // framework does that counts by tensor, so that its first steps are long; `fresh` one of its own.
+  NewbornState newborn = NewbornState::reference;
 };
 
 class DynMoePolicy final : public GrowthPolicy {

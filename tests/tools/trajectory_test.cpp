@@ -233,7 +233,7 @@ class Followed {
     MoeOptions moe;
     moe.hidden = config_.get<int64_t>("hidden");
     moe.experts = config_.get<int64_t>("experts");
-    moe.route = route_options();
+    if (method() != "dynmoe") moe.route = route_options();
     if (method() == "mass") options.policy = {.kind = PolicyKind::mass, .mass = options_of_mass()};
     if (method() == "dynmoe") {
       moe.router = RouterKind::top_any;

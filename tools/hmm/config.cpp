@@ -89,6 +89,10 @@ void HmmOptions::declare_policy() {
       .add("--adapt-until", &c.adapt_until, "dynmoe: the step after the last [floor(0.9 steps)]")
       .at_least(0);
   options_
+      .add("--adapt-newborn", &c.adapt_newborn,
+           "dynmoe: step counts of a new expert's moments: its own, or training's")
+      .choices({"fresh", "reference"});
+  options_
       .add("--grow-every", &c.grow_every,
            "schedule: steps between two splits [the phase over --max-experts less --experts]")
       .at_least(1);

@@ -23,12 +23,13 @@ struct HmmConfig {
   int64_t max_experts = 20;
   int64_t topk = 2;
   double p = 0.9;
-  std::optional<std::string> combine;  // weights; the router's and preset's
-  std::string temperature = "off";     // of top-any routing
-  int64_t shared_hidden = 0;           // of the shared expert; 0: none
-  int64_t adapt_every = 100;           // dynmoe: steps
-  std::optional<int64_t> adapt_until;  // dynmoe: 0.9 of all steps
-  std::optional<int64_t> grow_every;   // schedule: the phase divided by the splits
+  std::optional<std::string> combine;       // weights; the router's and preset's
+  std::string temperature = "off";          // of top-any routing
+  int64_t shared_hidden = 0;                // of the shared expert; 0: none
+  int64_t adapt_every = 100;                // dynmoe: steps
+  std::string adapt_newborn = "reference";  // dynmoe: step counts of a new expert's moments
+  std::optional<int64_t> adapt_until;       // dynmoe: 0.9 of all steps
+  std::optional<int64_t> grow_every;        // schedule: the phase divided by the splits
 
   int64_t steps = 3000;
   int64_t batch = 16;

@@ -93,9 +93,12 @@ MoeOptions moe_options(const HmmConfig& config) {
   moe.hidden = *config.hidden;
   moe.experts = config.experts;
   moe.max_experts = config.grows() ? config.max_experts : config.experts;
-  moe.route = route_options(config);
   moe.router = router_kind(*config.router);
-  moe.learn_temperature = config.temperature == "learned";
+  if (moe.router == RouterKind::top_any) {
+    moe.learn_temperature = config.temperature == "learned";
+  } else {
+    moe.route = route_options(config);
+  }
   moe.gate_bias = config.grows() && config.mass.preserve_function;
   moe.shared_hidden = config.shared_hidden;
   return moe;
@@ -107,7 +110,7 @@ PolicyOptions policy_options(const HmmConfig& config) {
   options.kind = parse_policy(*config.policy);
   options.mass = config.mass;
   options.dynmoe = {config.adapt_every, *config.adapt_until, config.max_experts,
-                    static_cast<uint64_t>(config.seed)};
+                    static_cast<uint64_t>(config.seed), parse_newborn_state(config.adapt_newborn)};
   options.every = *config.grow_every;
   options.seed = static_cast<uint64_t>(config.seed);
   return options;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
-#include <thread>
 
 #include "engine/error.h"
 #include "engine/file.h"
@@ -36,7 +35,7 @@ struct StudyFlags {
 class StudyCommand {
  public:
   StudyCommand(const Study& study, std::string command)
-      : study_(study), command_(std::move(command)) {
+      : study_(study), command_(std::move(command)), processors_(num_threads()) {
     flags_.out = fmt::format("out/hmm-{}", study.name);
   }
 
@@ -112,7 +111,7 @@ class StudyCommand {
 
   int jobs() const {
     if (flags_.jobs) return static_cast<int>(*flags_.jobs);
-    return study_.alone ? 1 : available_processors();
+    return study_.alone ? 1 : processors_;
   }
 
   void say_what_comes(const std::vector<CellPlan>& plans) const {
@@ -160,6 +159,7 @@ class StudyCommand {
 
   const Study& study_;
   std::string command_;
+  int processors_;
   StudyFlags flags_;
   StudySettings settings_;
 };
