@@ -109,7 +109,6 @@ __global__ void __launch_bounds__(kThreads)
       }
       good = good && score_of(key) >= 0.0f && (is_none || margins_n[slot] > 0.0f);
       ++kept;
-      if (is_none) break;
       key = next_key_above(row, margins_n, E, key);
     }
     if (lane() == 0) {

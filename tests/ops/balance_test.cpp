@@ -98,6 +98,27 @@ TEST(LoadBalanceLossCuda, FollowsTheCpu) {
   }
 }
 
+// A token without pairs chooses the first of its largest probabilities.
+TEST(LoadBalanceLossCuda, TiesFallAsOnTheCpu) {
+  OFFSHOOT_NEEDS_CUDA();
+  const Tensor probs = Tensor::from<float>(
+      {3, 4}, {0.1f, 0.4f, 0.1f, 0.4f, 0.25f, 0.25f, 0.25f, 0.25f, 0.1f, 0.2f, 0.35f, 0.35f});
+  const auto gradient = [&](Device device) {
+    Routing routing;
+    routing.token_offsets = Tensor::zeros({4}, DType::i64, device);
+    routing.expert_of_pair = Tensor({0}, DType::i32, device);
+    routing.expert_offsets = Tensor::zeros({5}, DType::i64, device);
+    const Tensor there = probs.to(device);
+    Tape tape;
+    tape.watch(there);
+    tape.backward(load_balance_loss(tape, there, routing));
+    return tape.grad(there).to(Device{});
+  };
+  const Tensor got = gradient(testing::kCuda), expected = gradient({});
+  EXPECT_LT(testing::relative_error(got, expected), 1e-6);
+  EXPECT_EQ(expected.data<float>()[3], 0.0f);
+}
+
 TEST(RouterZLossCuda, FollowsTheCpu) {
   OFFSHOOT_NEEDS_CUDA();
   const auto run = [](Tape& tape, const std::vector<Tensor>& in) {

@@ -161,6 +161,18 @@ TEST(LoadLoss, AMaskedExpertHasNoLoadAndNoGradient) {
   EXPECT_NEAR(loss.item(), (a * a + b * b) / 3 / (mean * mean) - 1, 1e-12);
 }
 
+// Loads Phi(-1), Phi(-2) and Phi(0).
+TEST(LoadLoss, WithoutPairsTheThresholdIsTheLargestLogit) {
+  Tape none = Tape::none();
+  const Tensor logits = Tensor::from<double>({1, 3}, {2, 1, 3});
+  const Tensor low = Tensor::full({1, 3}, DType::f64, 0.25);
+  const Routing routing = route_any(none, low, Tensor::full({3}, DType::f64, 0.5));
+  const auto chance = [](double z) { return 0.5 * std::erfc(-z * std::sqrt(0.5)); };
+  const double a = chance(-1), b = chance(-2), c = 0.5, mean = (a + b + c) / 3;
+  EXPECT_NEAR(load_loss(none, logits, routing, 1.0).item(),
+              (a * a + b * b + c * c) / 3 / (mean * mean) - 1, 1e-12);
+}
+
 TEST(RouterLossesCuda, FollowTheCpu) {
   OFFSHOOT_NEEDS_CUDA();
   for (const auto& [name, loss] : kLosses) {
