@@ -82,6 +82,8 @@ void check_parts(State& state, const CheckpointReader& file, Module& model,
 
 }  // namespace
 
+std::string engine_version() { return OFFSHOOT_VERSION; }
+
 Provenance provenance() {
   std::array<char, 256> host{}, time{};
   ::gethostname(host.data(), host.size() - 1);
@@ -89,7 +91,7 @@ Provenance provenance() {
   std::tm utc{};
   ::gmtime_r(&now, &utc);
   std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return {{"engine_version", OFFSHOOT_VERSION},
+  return {{"engine_version", engine_version()},
           {"host", host.data()},
           {"threads", fmt::format("{}", num_threads())},
           {"time", time.data()}};

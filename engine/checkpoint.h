@@ -31,6 +31,9 @@ struct CheckpointPart {
 // Names and texts; each name once.
 using Provenance = std::vector<std::pair<std::string, std::string>>;
 
+// "0.1.0".
+std::string engine_version();
+
 // engine_version, host, threads, time (UTC, ISO 8601): the callers append their own.
 Provenance provenance();
 

@@ -102,4 +102,19 @@ class GrowthPolicy {
   virtual int64_t state_bytes() const { return 0; }
 };
 
+// For a training loop of one's own: a context's sink that hands each layer's record to a policy and
+// counts the tokens that grow() asks for. One a step, for all its micro-batches; layers count in
+// the order in which they are first seen. On CUDA the host waits for every layer.
+class GrowthSink final : public LayerSink {
+ public:
+  explicit GrowthSink(GrowthPolicy& policy) : policy_(policy) {}
+  void add(const LayerRecord& record) override;
+  const std::vector<std::vector<int64_t>>& tokens() const { return tokens_; }
+
+ private:
+  GrowthPolicy& policy_;
+  std::vector<const MoeLayer*> layers_;
+  std::vector<std::vector<int64_t>> tokens_;
+};
+
 }  // namespace offshoot

@@ -64,6 +64,20 @@ TEST_F(ExamplesTest, OwnGrowthPolicy) {
   EXPECT_EQ(std::ranges::count(out, '\n'), end[0]);  // a line for each growth, and the last
 }
 
+TEST_F(ExamplesTest, GrowthPolicies) {
+  const std::string out = run("growth_policies");
+  const auto of = [&](const std::string& policy) {
+    return numbers(out, policy + " +([0-9]+) experts, loss ([0-9.]+)");
+  };
+  EXPECT_EQ(of("never")[0], 2);
+  for (const char* policy : {"schedule", "random"}) EXPECT_EQ(of(policy)[0], 6) << policy;
+  for (const char* policy : {"mass", "dynmoe"}) {
+    EXPECT_GT(of(policy)[0], 2) << policy;
+    EXPECT_LE(of(policy)[0], 6) << policy;
+  }
+  EXPECT_LT(of("mass")[1], of("never")[1]);
+}
+
 TEST_F(ExamplesTest, FineTune) {
   const std::string out = run("fine_tune");
   EXPECT_LT(numbers(out, "four classes: loss (.*), 3 experts")[0], 0.3);

@@ -89,6 +89,79 @@ TEST(HmmConfig, MethodsRouteAsTheyShould) {
             true);
 }
 
+TEST(HmmConfig, AMethodIsARouterAndAPolicy) {
+  struct Pair {
+    const char* method;
+    RouterKind router;
+    PolicyKind policy;
+  };
+  for (const Pair& pair : {Pair{"mass", RouterKind::softmax, PolicyKind::mass},
+                           {"topk", RouterKind::softmax, PolicyKind::never},
+                           {"topp", RouterKind::softmax, PolicyKind::never},
+                           {"gmoe", RouterKind::cosine, PolicyKind::never},
+                           {"dynmoe", RouterKind::top_any, PolicyKind::dynmoe},
+                           {"sigmoid", RouterKind::sigmoid, PolicyKind::never}}) {
+    const TrainerOptions options = trainer_options(resolved({"--method", pair.method}), 50);
+    EXPECT_EQ(options.model.moe->router, pair.router) << pair.method;
+    EXPECT_EQ(options.policy.kind, pair.policy) << pair.method;
+    EXPECT_EQ(options.losses.diversity, std::string(pair.method) == "dynmoe" ? 0.01 : 0.0);
+  }
+  const TrainerOptions mixed =
+      trainer_options(resolved({"--method", "dynmoe", "--router", "sigmoid", "--topk", "3",
+                                "--policy", "random", "--diversity-loss", "0"}),
+                      50);
+  EXPECT_EQ(mixed.model.moe->router, RouterKind::sigmoid);
+  EXPECT_EQ(mixed.model.moe->route.k, 3);
+  EXPECT_EQ(mixed.policy.kind, PolicyKind::random);
+  EXPECT_EQ(mixed.losses.diversity, 0.0);
+  EXPECT_NE(usage_error({"--method", "dense", "--router", "topk"}).find("no experts"),
+            std::string::npos);
+  EXPECT_NE(usage_error({"--method", "gmoe", "--policy", "dynmoe"}).find("--policy: got dynmoe"),
+            std::string::npos);
+}
+
+TEST(HmmConfig, PoliciesHaveSchedulesOfTheirOwn) {
+  const PolicyOptions usual = trainer_options(resolved({"--method", "dynmoe"}), 50).policy;
+  EXPECT_EQ(usual.dynmoe.interval, 100);
+  EXPECT_EQ(usual.dynmoe.phase_end, 2700);
+  EXPECT_EQ(usual.dynmoe.max_experts, 20);
+  EXPECT_EQ(usual.every, 25);  // 300 steps for 12 splits
+  const PolicyOptions own =
+      trainer_options(resolved({"--method", "dynmoe", "--adapt-every", "7", "--adapt-until", "70",
+                                "--adapt-newborn", "fresh", "--max-experts", "9", "--seed", "4",
+                                "--grow-every", "3"}),
+                      50)
+          .policy;
+  EXPECT_EQ(own.dynmoe.interval, 7);
+  EXPECT_EQ(own.dynmoe.phase_end, 70);
+  EXPECT_EQ(own.dynmoe.max_experts, 9);
+  EXPECT_EQ(own.dynmoe.newborn, NewbornState::fresh);
+  EXPECT_EQ(own.dynmoe.seed, 4u);
+  EXPECT_EQ(own.every, 3);
+}
+
+TEST(HmmConfig, EveryLossHasAFlag) {
+  const RouterLosses losses =
+      trainer_options(
+          resolved({"--balance-loss", "0.1", "--z-loss", "0.2", "--importance-loss", "0.3",
+                    "--load-loss", "0.4", "--load-sigma", "0.5", "--diversity-loss", "0.6",
+                    "--orthogonality-loss", "0.7", "--variance-loss", "0.8"}),
+          50)
+          .losses;
+  EXPECT_EQ(losses.balance, 0.1);
+  EXPECT_EQ(losses.z, 0.2);
+  EXPECT_EQ(losses.importance, 0.3);
+  EXPECT_EQ(losses.load, 0.4);
+  EXPECT_EQ(losses.load_sigma, 0.5);
+  EXPECT_EQ(losses.diversity, 0.6);
+  EXPECT_EQ(losses.orthogonality, 0.7);
+  EXPECT_EQ(losses.variance, 0.8);
+  const TrainerOptions others = trainer_options(
+      resolved({"--gradient-noise", "0.9", "--shared-hidden", "5", "--method", "topk"}), 50);
+  EXPECT_EQ(others.gradient_noise, 0.9);
+  EXPECT_EQ(others.model.moe->shared_hidden, 5);
+}
+
 // A preset's value stands unless a flag overrides it, whatever their order.
 TEST(HmmConfig, FlagsOverrideThePreset) {
   const MassOptions paper = resolved({"--preset", "paper"}).mass;

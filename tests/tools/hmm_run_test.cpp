@@ -119,8 +119,17 @@ TEST_F(HmmRunTest, PredictsPromptsInBatchesOfAnySize) {
 
 // Experts come and go before and after the checkpoint; all bytes agree but the provenance.
 TEST_F(HmmRunTest, ResumesInTheExpansionPhase) {
-  for (const char* preset : {"reference", "paper"}) {
-    const HmmConfig config = quick_config({"--preset", preset, "--layers", "2"});
+  const std::vector<std::vector<std::string>> policies{
+      {"--preset", "reference"},
+      {"--preset", "paper"},
+      {"--policy", "schedule", "--grow-every", "7"},
+      {"--policy", "random"},
+      {"--method", "dynmoe", "--adapt-every", "8", "--temperature", "learned"},
+      {"--gradient-noise", "0.1", "--shared-hidden", "4"}};
+  for (std::vector<std::string> flags : policies) {
+    SCOPED_TRACE(flags[1]);
+    flags.insert(flags.end(), {"--layers", "2"});
+    const HmmConfig config = quick_config(flags);
     QuickRun whole(config), half(config), rest(config);
     whole.train(40);
     save_run(path("whole.h5"), whole.state(), Json::object(), {{"run", "whole"}});

@@ -1,10 +1,10 @@
 // A growth policy of your own.
 //
-// When to grow, and whom, is code that runs between backward and step. This policy looks at the
-// mean of every 100 losses; where it falls by less than a tenth, the expert that sees most tokens
-// is duplicated. `MassController`, the policy of the MASS paper, is made of the same parts.
+// When to grow, and whom, is what a `GrowthPolicy` decides between backward and step. This one
+// duplicates the busiest expert whenever the mean of 100 losses falls by less than a tenth. The
+// library's policies, `MassController` first, derive from it, too.
 //
-// - A `LayerSink` in the context is told, layer by layer, how tokens were routed.
+// - `see` is told, layer by layer, how tokens were routed.
 // - What a policy knows of each expert is a `RowTensor` that joins the layer's growth group. Its
 //   rows follow the experts: a duplicate's statistic is a copy, a removed expert's is gone.
 // - `duplicate` takes a note: who decided, when and why. The log keeps it, and so do checkpoints.
@@ -26,7 +26,7 @@
 #include <utility>
 
 #include "engine/row_tensor.h"
-#include "models/layer_record.h"
+#include "mass/growth_policy.h"
 #include "models/moe.h"
 #include "ops/binary.h"
 #include "ops/reduce.h"
@@ -37,15 +37,17 @@ using namespace offshoot;
 
 namespace {
 
-class PlateauPolicy final : public LayerSink {
+class PlateauPolicy final : public GrowthPolicy {
  public:
   explicit PlateauPolicy(MoeLayer& layer)
       : layer_(layer),
         load_("load", {layer.experts()}, DType::f64, kMaxExperts, NewRow::copy),
         membership_(layer.group().join(load_)) {}
 
-  // Called by the layer's forward pass.
-  void add(const LayerRecord& record) override {
+  std::string_view name() const override { return "plateau"; }
+  bool monitors(int64_t) const override { return true; }
+
+  void see(size_t, const LayerRecord& record) override {
     const Tensor tokens = record.routed.routing.tokens_per_expert.to(Device{});
     for (int64_t row = 0; row < layer_.experts(); ++row) {
       double& load = load_.tensor().data<double>()[row];
@@ -53,18 +55,20 @@ class PlateauPolicy final : public LayerSink {
     }
   }
 
-  // Called between backward and the optimizer's step.
-  void decide(int64_t step, double loss) {
+  std::vector<GrowthEvent> grow(int64_t step, const std::vector<std::vector<int64_t>>&, double loss,
+                                const Probe&) override {
     sum_ += loss;
-    if (step % 100 != 99) return;
+    if (step % 100 != 99) return {};
     const double mean_loss = std::exchange(sum_, 0.0) / 100;
     const bool falls = mean_loss < 0.9 * std::exchange(previous_, mean_loss);
-    if (falls || layer_.experts() == kMaxExperts) return;
+    if (falls || layer_.experts() == kMaxExperts) return {};
     const auto load = load_.tensor().elements<double>();
     const auto busiest = std::ranges::max_element(load) - load.begin();
     const int64_t parent = layer_.group().ids()[busiest];
     const int64_t id = layer_.group().duplicate(busiest, {step, "plateau", {{"loss", mean_loss}}});
     fmt::print("step {}: mean loss {:.3f}, expert {} -> {}\n", step, mean_loss, parent, id);
+    return {
+        {GrowthEvent::Kind::expand, step, layer_.name(), parent, id, 0, 0, 0, layer_.experts()}};
   }
 
  private:
@@ -88,11 +92,12 @@ int main() {
     const Tensor target = x.clone();
     for (float& y : target.elements<float>()) y = std::sin(3 * y);
     Tape tape;
-    Context context{.tape = tape, .train = true, .sink = &policy};
+    GrowthSink sink(policy);
+    Context context{.tape = tape, .train = true, .sink = &sink};
     const Tensor loss = mean(tape, square(tape, sub(tape, moe.forward(context, x), target)));
     optimizer.zero_grad();
     tape.backward(loss);
-    policy.decide(step, loss.item());
+    policy.grow(step, sink.tokens(), loss.item(), {});
     optimizer.step(/*rate=*/5e-3);
     if (step == 1999) fmt::print("{} experts: loss {:.3f}\n", moe.experts(), loss.item());
   }

@@ -6,6 +6,7 @@
 #include "tools/hmm/config.h"
 #include "tools/hmm/run_checkpoint.h"
 #include "tools/hmm/session.h"
+#include "tools/hmm/study/command.h"
 
 namespace offshoot {
 namespace {
@@ -17,6 +18,11 @@ CommandLine command_line(int argc, char** argv) {
 }
 
 int run(int argc, char** argv) {
+  if (argc > 1) {
+    if (const Study* study = find_study(argv[1])) {
+      return run_study(*study, argc - 1, argv + 1, command_line(argc, argv).all);
+    }
+  }
   HmmConfig config;
   HmmOptions options(config);
   if (!options.parse(argc, argv)) return 0;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "engine/checkpoint.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "engine/module.h"
@@ -125,7 +126,7 @@ class StudyCommand {
     results.study = study_.name;
     results.title = study_.title;
     results.command = command_;
-    results.engine_version = OFFSHOOT_VERSION;
+    results.engine_version = engine_version();
     results.steps = settings_.steps;
     results.quick = settings_.quick;
     for (int64_t seed = 0; seed < settings_.seeds; ++seed) results.seeds.push_back(seed);

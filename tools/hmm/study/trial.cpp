@@ -4,8 +4,8 @@
 #include <limits>
 #include <memory>
 
+#include "engine/checkpoint.h"
 #include "engine/error.h"
-#include "engine/file.h"
 #include "tools/hmm/data.h"
 #include "tools/hmm/evaluation.h"
 #include "tools/hmm/floor.h"
@@ -250,7 +250,7 @@ Json key_of(const Trial& trial) {
     stages.push_back(Json::object({{"begin", stage.begin}, {"concepts", stage.concepts}}));
   }
   for (const auto& concepts : trial.followed) followed.push_back(concepts);
-  return Json::object({{"engine_version", OFFSHOOT_VERSION},
+  return Json::object({{"engine_version", engine_version()},
                        {"configuration", configuration},
                        {"corpus", config.corpus ? Json(*config.corpus) : Json()},
                        {"stages", stages},
