@@ -102,14 +102,6 @@ class StudyCommand {
     return plans;
   }
 
-  static int64_t steps_of(const std::vector<CellPlan>& plans) {
-    int64_t steps = 0;
-    for (const CellPlan& plan : plans) {
-      for (const Trial& trial : plan.trials) steps += config_of(trial).steps;
-    }
-    return steps;
-  }
-
   int jobs() const {
     if (flags_.jobs) return static_cast<int>(*flags_.jobs);
     return study_.alone ? 1 : processors_;
@@ -125,6 +117,7 @@ class StudyCommand {
     StudyResults results;
     results.study = study_.name;
     results.title = study_.title;
+    results.question = study_.question;
     results.command = command_;
     results.engine_version = engine_version();
     results.steps = settings_.steps;
@@ -141,8 +134,7 @@ class StudyCommand {
   }
 
   void wave(const std::vector<CellPlan>& plans, const OutputFolder& out, StudyResults& results) {
-    Progress progress(stdout, Terminal(stdout), steps_of(plans));
-    Runner runner({study_.alone ? "" : out.path("runs"), jobs()}, progress);
+    Runner runner({study_.alone ? "" : out.path("runs"), jobs()}, stdout);
     std::vector<Trial> trials;
     for (const CellPlan& plan : plans) {
       trials.insert(trials.end(), plan.trials.begin(), plan.trials.end());

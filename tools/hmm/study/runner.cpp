@@ -74,8 +74,8 @@ struct Runner::Child {
   bool silent = false;  // has closed its end
 };
 
-Runner::Runner(RunnerOptions options, Progress& progress, TrialFunction function)
-    : options_(std::move(options)), progress_(progress), function_(std::move(function)) {
+Runner::Runner(RunnerOptions options, std::FILE* stream, TrialFunction function)
+    : options_(std::move(options)), stream_(stream), function_(std::move(function)) {
   if (options_.jobs < 1) fail(kName, "jobs: got {}, expected at least 1", options_.jobs);
   if (!options_.folder.empty()) std::filesystem::create_directories(options_.folder);
 }
@@ -86,20 +86,27 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
   std::vector<StudyRun> results(trials.size());
   results_ = &results;
   failures_.clear();
-  trials_known_ += std::ssize(trials);
+  trials_known_ = std::ssize(trials);
+  trials_done_ = steps_done_ = 0;
   std::vector<size_t> waiting;
   std::map<std::string, size_t> first;  // trial with that key
   std::vector<size_t> twin(trials.size());
+  int64_t all_steps = 0;
   for (size_t i = 0; i < trials.size(); ++i) {
+    const int64_t steps = config_of(trials[i]).steps;
+    all_steps += steps;
     twin[i] = first.emplace(key_of(trials[i]).dump(), i).first->second;
     if (twin[i] == i && !reuse(trials[i], results[i])) {
       waiting.push_back(i);
       continue;
     }
-    steps_done_ += config_of(trials[i]).steps;
+    steps_done_ += steps;
     ++trials_done_;
   }
-  show();
+  progress_ = std::make_unique<Progress>(stream_, Terminal(stream_), all_steps, steps_done_);
+  if (trials_done_ > 0 && !waiting.empty()) {
+    progress_->event(fmt::format("{} of {} runs are there already", trials_done_, trials_known_));
+  }
   for (auto next = waiting.begin(); next != waiting.end() || !children_.empty();) {
     while (next != waiting.end() && std::ssize(children_) < options_.jobs) {
       start(trials[*next], *next);
@@ -111,6 +118,7 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
       throw Interrupted{};
     }
   }
+  progress_->finish();
   for (size_t i = 0; i < trials.size(); ++i) results[i] = results[twin[i]];
   if (failures_.empty()) return results;
   std::string all;
@@ -202,7 +210,7 @@ void Runner::end(Child& child) {
                                       : fmt::format("ended with {}", WEXITSTATUS(status));
   }
   failures_.push_back(fmt::format("{}: {}", child.trial->name(), child.error));
-  progress_.event(failures_.back());
+  progress_->event(failures_.back());
 }
 
 void Runner::kill_all() {
@@ -218,7 +226,7 @@ void Runner::kill_all() {
 void Runner::show() {
   int64_t steps = steps_done_;
   for (const Child& child : children_) steps += child.steps;
-  progress_.update(steps, fmt::format("runs {}/{}", trials_done_, trials_known_));
+  progress_->update(steps, fmt::format("runs {}/{}", trials_done_, trials_known_));
 }
 
 }  // namespace offshoot

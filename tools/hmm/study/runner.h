@@ -3,7 +3,9 @@
 // one trial with it.
 #pragma once
 
+#include <cstdio>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,12 +24,13 @@ using TrialFunction = std::function<StudyRun(const Trial&, const TrialProgress&)
 
 class Runner {
  public:
-  // `total_steps` of all trials there will be, for the one progress display.
-  Runner(RunnerOptions options, Progress& progress, TrialFunction function = run_trial);
+  // `stream`, where the one progress display goes, outlives this object. Throws Error when the
+  // folder cannot be made.
+  Runner(RunnerOptions options, std::FILE* stream, TrialFunction function = run_trial);
 
   // The trials' results, in their order. One whose result lies in the folder, made by the same
-  // version from the same configuration, is not run again. Throws Error when one failed, naming
-  // each, after all others have run; and Interrupted.
+  // version from the same configuration, is not run again, and equal trials are run once. Throws
+  // Error when one failed, naming each, after all others have run; and Interrupted.
   std::vector<StudyRun> run(const std::vector<Trial>& trials);
 
   ~Runner();
@@ -35,8 +38,6 @@ class Runner {
   Runner& operator=(const Runner&) = delete;
 
   struct Interrupted {};  // by SIGINT or SIGTERM; what had finished is kept
-
-  int64_t trials_done() const { return trials_done_; }
 
  private:
   struct Child;
@@ -50,8 +51,9 @@ class Runner {
   void show();
 
   RunnerOptions options_;
-  Progress& progress_;
+  std::FILE* stream_;
   TrialFunction function_;
+  std::unique_ptr<Progress> progress_;
   std::vector<Child> children_;
   std::vector<StudyRun>* results_ = nullptr;
   std::vector<std::string> failures_;
