@@ -105,6 +105,26 @@ TEST_F(HmmRunTest, EvaluatesEverySequenceOnce) {
   EXPECT_LE(layer.entity.sparse, std::log(3.0));
 }
 
+// A loss's weight is seen in the step's auxiliary loss, twice as large for twice the weight, and in
+// where training goes.
+TEST_F(HmmRunTest, EveryLossIsTrainedOn) {
+  QuickRun plain(quick_config({"--method", "topk"}));
+  plain.train(2);
+  for (const char* flag : {"--balance-loss", "--z-loss", "--importance-loss", "--load-loss",
+                           "--diversity-loss", "--orthogonality-loss", "--variance-loss"}) {
+    SCOPED_TRACE(flag);
+    QuickRun once(quick_config({"--method", "topk", flag, "0.5"}));
+    QuickRun twice(quick_config({"--method", "topk", flag, "1"}));
+    once.train(2);
+    twice.train(1);
+    EXPECT_NE(once.log.auxiliary_loss()[0], 0.0);
+    EXPECT_NEAR(twice.log.auxiliary_loss()[0], 2 * once.log.auxiliary_loss()[0],
+                1e-6 * std::abs(twice.log.auxiliary_loss()[0]));
+    EXPECT_EQ(once.log.loss()[0], plain.log.loss()[0]);
+    EXPECT_NE(once.log.loss()[1], plain.log.loss()[1]);
+  }
+}
+
 TEST_F(HmmRunTest, PredictsPromptsInBatchesOfAnySize) {
   QuickRun run(quick_config({"--method", "dense"}));
   run.train(5);

@@ -26,6 +26,7 @@ namespace {
 
 constexpr std::string_view kName = "study";
 constexpr int kPollMilliseconds = 200;
+constexpr size_t kNamedFailures = 3;
 
 // A child's words: how many steps it has done, its result, what went wrong; a line each.
 constexpr char kSteps = 's', kResult = 'r', kError = 'e';
@@ -121,9 +122,12 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
   progress_->finish();
   for (size_t i = 0; i < trials.size(); ++i) results[i] = results[twin[i]];
   if (failures_.empty()) return results;
-  std::string all;
-  for (const std::string& failure : failures_) all += "\n  " + failure;
-  fail(kName, "{} of {} runs failed:{}", failures_.size(), trials.size(), all);
+  std::string named;  // every one has had a line of its own already
+  for (size_t i = 0; i < std::min(failures_.size(), kNamedFailures); ++i) {
+    named += fmt::format("{}{}", i == 0 ? "" : "; ", failures_[i]);
+  }
+  fail(kName, "{} of {} runs failed: {}{}", failures_.size(), trials.size(), named,
+       failures_.size() > kNamedFailures ? "; ..." : "");
 }
 
 namespace {
