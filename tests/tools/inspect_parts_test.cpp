@@ -13,7 +13,7 @@
 #include "tools/inspect/guard.h"
 #include "tools/inspect/statistics.h"
 #include "tools/inspect/text_plot.h"
-#include "tools/inspect/text_table.h"
+#include "tools/support/text_table.h"
 #include "tools/support/display.h"
 #include "tools/support/html.h"
 

@@ -5,7 +5,7 @@
 
 #include "engine/error.h"
 #include "tools/inspect/contents.h"
-#include "tools/inspect/text_table.h"
+#include "tools/support/text_table.h"
 #include "tools/inspect/views.h"
 #include "tools/support/display.h"
 #include "tools/support/html.h"
