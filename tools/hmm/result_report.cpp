@@ -9,17 +9,11 @@
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "tools/hmm/method.h"
+#include "tools/hmm/report_event.h"
 #include "tools/hmm/result.h"
 
 namespace offshoot {
 namespace {
-
-ReportEvent report_event(const GrowthEvent& event) {
-  return {event.step,    std::string(to_string(event.kind)),
-          event.source,  event.created,
-          event.p_value, event.cosine,
-          event.gain};
-}
 
 // Columns of [label][slot] become rows by rising id.
 std::vector<double> by_id(const std::vector<std::vector<double>>& weights,
