@@ -58,6 +58,7 @@ struct StudyComparison {
 struct StudyResults {
   std::string study;  // "paper"
   std::string title;
+  std::string question;  // what it wants to know
   std::string command;
   std::string engine_version;
   int64_t steps = 0;  // of a run
@@ -73,7 +74,11 @@ struct StudyResults {
 // Fills in every cell's estimates.
 void estimate_all(StudyResults& results);
 
-// Adds the comparison of `measure` of every other cell with `against`.
+// Of a measure, over the seeds that both cells have.
+Estimate cell_difference(const StudyCell& cell, const StudyCell& against,
+                         const std::string& measure);
+
+// Adds the comparison of `measure` of every other cell with `against`; none where that was not run.
 void compare_all(StudyResults& results, const std::string& measure, const std::string& against);
 
 Json to_json(const StudyResults& results);
