@@ -5,7 +5,7 @@
 # What any program needs, and what the tests need beside it, by Debian's names.
 program_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libfmt-dev libhdf5-dev libxxhash-dev
                   libcli11-dev nlohmann-json3-dev)
-test_packages=(libgtest-dev hdf5-tools)
+test_packages=(libgtest-dev hdf5-tools python3-jsonschema)
 
 say() { printf '%s: %s\n' "$self" "$*" >&2; }
 die() {
