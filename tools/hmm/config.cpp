@@ -35,7 +35,10 @@ HmmOptions::HmmOptions(HmmConfig& config)
       options_("offshoot-hmm",
                "Trains a small Transformer on GINC text, a mixture of hidden Markov models, with\n"
                "a mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
-               "compares it with the exact Bayes floor.") {
+               "compares it with the exact Bayes floor.\n\n"
+               "offshoot-hmm paper|ablate|drift|noise|overhead|need runs many of these side by side\n"
+               "and makes one page of them; offshoot-hmm findings says what the pages come to. Each\n"
+               "has a --help of its own.") {
   declare_method();
   declare_policy();
   declare_training();

@@ -1,6 +1,7 @@
 // offshoot-hmm: the synthetic experiment, from the corpus to the report.
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "engine/parallel.h"
 #include "tools/hmm/config.h"
@@ -19,6 +20,7 @@ CommandLine command_line(int argc, char** argv) {
 
 int run(int argc, char** argv) {
   if (argc > 1) {
+    if (std::string_view(argv[1]) == "findings") return run_findings(argc - 1, argv + 1);
     if (const Study* study = find_study(argv[1])) {
       return run_study(*study, argc - 1, argv + 1, command_line(argc, argv).all);
     }

@@ -16,4 +16,7 @@ const Study* find_study(std::string_view name);
 // and Error.
 int run_study(const Study& study, int argc, const char* const* argv, const std::string& command);
 
+// offshoot-hmm findings: the page that studies' results come to. `argv` without the name.
+int run_findings(int argc, const char* const* argv);
+
 }  // namespace offshoot

@@ -81,8 +81,10 @@ Estimate cell_difference(const StudyCell& cell, const StudyCell& against,
 // Adds the comparison of `measure` of every other cell with `against`; none where that was not run.
 void compare_all(StudyResults& results, const std::string& measure, const std::string& against);
 
+Json to_json(const StudyRun& run);
+StudyRun study_run_from_json(const Json& json);
 Json to_json(const StudyResults& results);
-// Throws Error naming the member that is missing or of another type.
+// Both throw Error naming the member that is missing or of another type.
 StudyResults study_results_from_json(const Json& json);
 
 }  // namespace offshoot

@@ -75,7 +75,9 @@ Estimate estimate_of(const Json& json) {
           number_of(json.at("low")), number_of(json.at("high"))};
 }
 
-Json run_json(const StudyRun& run) {
+}  // namespace
+
+Json to_json(const StudyRun& run) {
   return Json::object(
       {{"seed", run.seed},
        {"measures", object_of(run.measures, number)},
@@ -88,7 +90,7 @@ Json run_json(const StudyRun& run) {
        {"curves", object_of(run.curves, curve_json)}});
 }
 
-StudyRun run_of(const Json& json) {
+StudyRun study_run_from_json(const Json& json) {
   StudyRun run;
   run.seed = json.get<int64_t>("seed");
   run.measures = map_from(json.at("measures"), number_of);
@@ -101,15 +103,18 @@ StudyRun run_of(const Json& json) {
   return run;
 }
 
+namespace {
+
 Json cell_json(const StudyCell& cell) {
-  return Json::object({{"name", cell.name},
-                       {"label", cell.label},
-                       {"family", cell.family},
-                       {"flags", Json(cell.flags)},
-                       {"numbers", object_of(cell.numbers, number)},
-                       {"published", object_of(cell.published, number)},
-                       {"runs", list_of(cell.runs, run_json)},
-                       {"estimates", object_of(cell.estimates, estimate_json)}});
+  return Json::object(
+      {{"name", cell.name},
+       {"label", cell.label},
+       {"family", cell.family},
+       {"flags", Json(cell.flags)},
+       {"numbers", object_of(cell.numbers, number)},
+       {"published", object_of(cell.published, number)},
+       {"runs", list_of(cell.runs, [](const StudyRun& run) { return to_json(run); })},
+       {"estimates", object_of(cell.estimates, estimate_json)}});
 }
 
 StudyCell cell_of(const Json& json) {
@@ -120,7 +125,7 @@ StudyCell cell_of(const Json& json) {
   cell.flags = list_from(json.at("flags"), text_of);
   cell.numbers = map_from(json.at("numbers"), number_of);
   cell.published = map_from(json.at("published"), number_of);
-  cell.runs = list_from(json.at("runs"), run_of);
+  cell.runs = list_from(json.at("runs"), study_run_from_json);
   cell.estimates = map_from(json.at("estimates"), estimate_of);
   return cell;
 }
