@@ -5,7 +5,7 @@ namespace {
 
 // Counts become starts, experts outermost; returns P.
 int64_t sum_starts(const Chosen& chosen, int64_t* expert_offsets) {
-  int64_t* starts = chosen.starts.data<int64_t>();
+  int64_t* const starts = chosen.starts;
   const int64_t columns = chosen.E + 1;
   int64_t row = 0, pair = 0;
   for (int64_t e = 0; e < chosen.E; ++e) {

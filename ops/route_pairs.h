@@ -19,26 +19,35 @@ namespace offshoot::route_pairs {
 inline constexpr int64_t kBlockTokens = 128;
 
 // The kept experts of every token, before pairs and rows have numbers.
-struct Chosen {
+class Chosen {
+ public:
   Chosen(int64_t tokens, int64_t experts)
       : N(tokens),
         E(experts),
         blocks((tokens + kBlockTokens - 1) / kBlockTokens),
-        order({N, E}, DType::i32),
-        kept({N}, DType::i32),
-        starts({blocks, E + 1}, DType::i64) {}
+        orders_({N, E}, DType::i32),
+        counts_({N}, DType::i32),
+        starts_({blocks, E + 1}, DType::i64),
+        order(orders_.data<int32_t>()),
+        kept(counts_.data<int32_t>()),
+        starts(starts_.data<int64_t>()) {}
 
-  int64_t N, E, blocks;
-  Tensor order;  // [N, E] i32, the kept ones first
-  Tensor kept;   // [N] i32
-  // [blocks, E+1] i64: the block's pairs by expert, then all its pairs; once summed, where the
-  // block's rows of each expert begin, then where its pairs begin.
-  Tensor starts;
+  const int64_t N, E, blocks;
+
+ private:
+  const Tensor orders_, counts_, starts_;  // own what follows
+
+ public:
+  int32_t* const order;  // [N, E], the kept ones first
+  int32_t* const kept;   // [N]
+  // [blocks, E+1]: the block's pairs by expert, then all its pairs; once summed, where the block's
+  // rows of each expert begin, then where its pairs begin.
+  int64_t* const starts;
 
   int64_t first_token(int64_t block) const { return block * kBlockTokens; }
   int64_t last_token(int64_t block) const { return std::min(N, (block + 1) * kBlockTokens); }
-  int64_t* starts_of(int64_t block) const { return starts.data<int64_t>() + block * (E + 1); }
-  int32_t* order_of(int64_t n) const { return order.data<int32_t>() + n * E; }
+  int64_t* starts_of(int64_t block) const { return starts + block * (E + 1); }
+  int32_t* order_of(int64_t n) const { return order + n * E; }
 
   // Token n of `block` keeps the first `count` of its order. A block's are told in token order,
   // after clear().
@@ -47,7 +56,7 @@ struct Chosen {
     int64_t* const counts = starts_of(block);
     const int32_t* const order_n = order_of(n);
     for (int64_t j = 0; j < count; ++j) ++counts[order_n[j]];
-    kept.data<int32_t>()[n] = static_cast<int32_t>(count);
+    kept[n] = static_cast<int32_t>(count);
     counts[E] += count;
   }
 };
@@ -101,13 +110,12 @@ void fill_pairs(const Chosen& chosen, const Routing& routing, Weigh&& weigh) {
   int32_t* const row_of_pair = routing.row_of_pair.data<int32_t>();
   int32_t* const pair_of_row = routing.pair_of_row.data<int32_t>();
   T* const weights = routing.weights.data<T>();
-  const int32_t* const all_kept = chosen.kept.data<int32_t>();
-  each_block(chosen, [&, token_offsets, all_kept](int64_t block) {
+  each_block(chosen, [&, token_offsets](int64_t block) {
     int64_t* const next_row = chosen.starts_of(block);
     int64_t pair = next_row[chosen.E];
     for (int64_t n = chosen.first_token(block); n < chosen.last_token(block); ++n) {
       const int32_t* const order = chosen.order_of(n);
-      const int64_t kept = all_kept[n];
+      const int64_t kept = chosen.kept[n];
       token_offsets[n] = pair;
       weigh(n, order, kept, weights + pair);
       for (int64_t j = 0; j < kept; ++j, ++pair) {
