@@ -61,7 +61,8 @@ class RandomPolicy final : public ScheduledPolicy {
   // and as ExpertSplitter does.
   RandomPolicy(std::vector<MoeLayer*> layers, const MassOptions& options, uint64_t seed);
 
-  std::string_view name() const override { return "random"; }
+  // Not "random", which checkpoints call the state of seeds.
+  std::string_view name() const override { return "random_splits"; }
 
  private:
   int64_t choose(size_t layer, int64_t step, const std::vector<int64_t>& tokens) override;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/error.h"
+#include "mass/controller.h"
 #include "ops/cross_entropy.h"
 #include "tests/engine/file_test.h"
 #include "tests/tools/checkpoint_bytes.h"
@@ -203,14 +204,17 @@ TEST_F(HmmRunTest, KeepsTheReport) {
 TEST_F(HmmRunTest, ALayerThatStoppedHasNoWindows) {
   const HmmConfig config = quick_config({"--patience", "0", "--nll-min", "0", "--delta", "0.5"});
   QuickRun run(config), other(config);
-  while (!run.trainer.controller()->state(0).stopped) {
+  const auto stopped = [](QuickRun& quick) {
+    return dynamic_cast<MassController&>(*quick.trainer.policy()).state(0).stopped;
+  };
+  while (!stopped(run)) {
     ASSERT_LT(run.trainer.steps_done(), 35);
     run.train(run.trainer.steps_done() + 1);
   }
   save_run(path("a.h5"), run.state(), Json::object(), {});
   EXPECT_FALSE(CheckpointReader(path("a.h5")).h5().has("mass/blocks.0.moe/norms"));
   load_run(CheckpointReader(path("a.h5")), other.state());
-  EXPECT_TRUE(other.trainer.controller()->state(0).stopped);
+  EXPECT_TRUE(stopped(other));
   run.train(40);
   other.train(40);
   EXPECT_EQ(other.log.json_lines(), run.log.json_lines());

@@ -13,9 +13,9 @@
 #include "tools/inspect/guard.h"
 #include "tools/inspect/statistics.h"
 #include "tools/inspect/text_plot.h"
-#include "tools/support/text_table.h"
 #include "tools/support/display.h"
 #include "tools/support/html.h"
+#include "tools/support/text_table.h"
 
 namespace offshoot {
 namespace {

@@ -62,7 +62,7 @@ void measure(const std::string& name, const std::vector<const char*>& flags, int
     const Tensor tokens = batches.next();
     StepResult result{};
     seconds.push_back(seconds_of([&] { result = trainer.step(tokens); }));
-    if (trainer.controller() && trainer.controller()->monitors(step)) {
+    if (trainer.policy() && trainer.policy()->monitors(step)) {
       monitor.push_back(result.monitor_seconds / seconds.back());
     }
     active += result.active_experts / static_cast<double>(steps);

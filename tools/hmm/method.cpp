@@ -64,7 +64,9 @@ RouterKind router_kind(const std::string& router) {
 void resolve_dense(HmmConfig& config) {
   for (const auto& [flag, value] :
        {std::pair{"--router", config.router}, {"--policy", config.policy}}) {
-    if (value) fail(flag, "got {}, expected none, as --method dense has no experts", *value);
+    if (value)
+      fail("offshoot-hmm", "{}: got {}, expected none, as --method dense has no experts", flag,
+           *value);
   }
   if (!config.combine) config.combine = "raw";
   if (!config.diversity_loss) config.diversity_loss = 0.0;
@@ -82,8 +84,8 @@ void resolve_method(HmmConfig& config) {
     config.diversity_loss = config.method == "dynmoe" ? kDynMoeDiversity : 0.0;
   }
   if (*config.policy == "dynmoe" && *config.router == "cosine") {
-    fail("--policy",
-         "got dynmoe with --router cosine, whose rows are no tokens' vectors, expected "
+    fail("offshoot-hmm",
+         "--policy: got dynmoe with --router cosine, whose rows are no tokens' vectors, expected "
          "topk, topp, sigmoid or topany");
   }
 }
