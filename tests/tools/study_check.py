@@ -89,6 +89,9 @@ class Plots(html.parser.HTMLParser):
             self.height += float(attributes.get("height") or 0) + 90
             if "figure" in self.open:
                 self.figures[-1] += 1
+        for name in ("src", "href", "srcset", "data"):
+            if not (attributes.get(name) or "data:").startswith(("data:", "#")):
+                self.faults.append(f"<{tag}> fetches {attributes[name]}")
         if "svg" not in self.open:
             return
         for name, value in attributes.items():
