@@ -83,7 +83,7 @@ class Plots(html.parser.HTMLParser):
             self.faults.append("a <script>")
         if tag == "figure":
             self.figures.append(0)
-        self.height += {"tr": 34, "li": 60, "h2": 120, "h3": 60, "p": 30}.get(tag, 0)
+        self.height += {"tr": 34, "li": 36, "h2": 120, "h3": 60, "p": 30}.get(tag, 0)
         if tag == "svg":
             self.marks.append(0)
             self.height += float(attributes.get("height") or 0) + 90

@@ -241,14 +241,17 @@ std::string study_table(const StudyResults& results, const Terminal& terminal) {
     std::vector<std::string> line(columns.size() + 1);
     line[0] = displayable(family_title(family.name));
     table.row(line, TextTable::Weight::faint);
-    for (const StudyCell* const& cell : family.cells) {
-      line[0] = "  " + displayable(short_label(*cell));
-      for (size_t c = 0; c < columns.size(); ++c) line[c + 1] = columns[c].text(*cell);
+    for (size_t i = 0; i < family.cells.size(); ++i) {
+      const StudyCell& cell = *family.cells[i];
+      line[0] = "  " + displayable(short_label(cell));
+      for (size_t c = 0; c < columns.size(); ++c) line[c + 1] = columns[c].text(cell);
       table.row(line, TextTable::Weight::normal);
       // Once below cells that the paper has one figure for.
-      const std::string note = published_note(*cell);
-      const bool last = cell == family.cells.back();
-      if (!note.empty() && (last || note != published_note(*(&cell)[1]))) table.note(note);
+      const std::string note = published_note(cell);
+      const bool last = i + 1 == family.cells.size();
+      if (!note.empty() && (last || note != published_note(*family.cells[i + 1]))) {
+        table.note(note);
+      }
     }
   }
   const int64_t width =
