@@ -15,6 +15,10 @@ constexpr int64_t kSizes[] = {1, 2, 3, 5, 8, 12, 20};
 // A pool is large enough when its loss is this near to the best fixed pool's.
 constexpr double kEnough = 0.01;
 
+std::string count_of_concepts(double concepts) {
+  return concepts == 1 ? "1 concept" : fmt::format("{} concepts", concepts);
+}
+
 std::vector<CellPlan> plan(const StudySettings& settings) {
   std::vector<CellPlan> plans;
   for (const int64_t C : kConcepts) {
@@ -22,7 +26,7 @@ std::vector<CellPlan> plan(const StudySettings& settings) {
     Flags corpus;
     corpus.set("--hmms", 2 * C);
     const auto concepts = static_cast<double>(C);
-    const std::string many = C == 1 ? "1 concept" : fmt::format("{} concepts", C);
+    const std::string many = count_of_concepts(concepts);
     for (const int64_t K : kSizes) {
       Flags flags = corpus;
       flags.set("--method", "topk").set("--experts", K).set("--topk", std::min<int64_t>(2, K));
