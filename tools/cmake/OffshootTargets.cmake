@@ -31,11 +31,9 @@ endif()
 target_compile_definitions(offshoot_flags INTERFACE
   $<$<CONFIG:Debug>:OFFSHOOT_POISON> $<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 
-# offshoot_library(engine SOURCES a.cpp b.cpp LINK PUBLIC x PRIVATE y [TEXT]): library
-# offshoot::engine. TEXT: it makes text, not numbers; the sanitizers' checks are then compiled without
-# optimisation, which takes half the time.
+# offshoot_library(engine SOURCES a.cpp b.cpp LINK PUBLIC x PRIVATE y): library offshoot::engine.
 function(offshoot_library name)
-  cmake_parse_arguments(ARG "TEXT" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_library(offshoot_${name} STATIC ${ARG_SOURCES})
   add_library(offshoot::${name} ALIAS offshoot_${name})
   target_include_directories(offshoot_${name} PUBLIC
@@ -43,9 +41,6 @@ function(offshoot_library name)
   target_compile_features(offshoot_${name} PUBLIC cxx_std_20)
   target_link_libraries(offshoot_${name} PRIVATE $<BUILD_INTERFACE:offshoot_flags>)
   target_link_libraries(offshoot_${name} ${ARG_LINK})
-  if(ARG_TEXT AND OFFSHOOT_SANITIZE)
-    target_compile_options(offshoot_${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
-  endif()
   set_target_properties(offshoot_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
