@@ -1,12 +1,12 @@
 #include "mass/controller.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "engine/error.h"
+#include "mass/stopwatch.h"
 #include "ops/expert_stats.h"
 
 namespace offshoot {
@@ -26,22 +26,6 @@ const MassOptions& checked(const MassOptions& options) {
   check(options);
   return options;
 }
-
-// Adds the seconds of its own life.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() {
-    const auto now = std::chrono::steady_clock::now();
-    seconds_ += std::chrono::duration<double>(now - start_).count();
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/module.h"
 #include "mass/splitter.h"
+#include "mass/stopwatch.h"
 
 namespace offshoot {
 namespace {
@@ -56,9 +58,8 @@ DynMoePolicy::DynMoePolicy(std::vector<MoeLayer*> layers, const DynMoeOptions& o
   }
   for (MoeLayer* layer : layers) {
     const Parameter* rows = layer->router().expert_rows();
-    if (rows == nullptr || rows->value().last_dim() != layer->fc1_weight().value().dim(2)) {
-      fail("dynmoe", "{}: got a router without a row of {} numbers an expert, expected one with it",
-           layer->name(), layer->fc1_weight().value().dim(2));
+    if (rows == nullptr) {
+      fail("dynmoe", "{}: got a router without expert rows, expected one with them", layer->name());
     }
     if (layer->experts() > options.max_experts) {
       fail("dynmoe", "{}: got {} experts, expected at most max_experts = {}", layer->name(),
@@ -69,6 +70,7 @@ DynMoePolicy::DynMoePolicy(std::vector<MoeLayer*> layers, const DynMoeOptions& o
 }
 
 void DynMoePolicy::see(size_t layer, const LayerRecord& record) {
+  const Stopwatch watch(seeing_);
   Layer& own = *layers_[layer];
   const Routing routing = to_cpu(record.routed.routing);
   const auto received = routing.tokens_per_expert.elements<int64_t>();
@@ -91,7 +93,9 @@ void DynMoePolicy::see(size_t layer, const LayerRecord& record) {
 std::vector<GrowthEvent> DynMoePolicy::grow(int64_t step, const std::vector<std::vector<int64_t>>&,
                                             double, const Probe&) {
   std::vector<GrowthEvent> events;
+  times_ = {std::exchange(seeing_, 0.0), 0, 0};
   if (step >= options_.phase_end || !adapts(step)) return events;
+  const Stopwatch watch(times_.edit);
   for (const auto& layer : layers_) {
     remove_idle(*layer, step, events);
     add_for_homeless(*layer, step, events);
@@ -120,7 +124,13 @@ void DynMoePolicy::add_for_homeless(Layer& layer, int64_t step, std::vector<Grow
   double norm = 0;
   for (const double value : sum) norm += value * value;
   norm = std::max(std::sqrt(norm), 1e-12);
-  const std::string& row_name = moe.router().expert_rows()->name();
+  const Parameter& router_rows = *moe.router().expert_rows();
+  if (router_rows.value().last_dim() != std::ssize(sum)) {
+    fail("dynmoe",
+         "{}: got rows of {} numbers, expected {} as a token has, where one has no expert",
+         router_rows.name(), router_rows.value().last_dim(), sum.size());
+  }
+  const std::string& row_name = router_rows.name();
   const RowInit init = [&](std::string_view member, const Tensor& rows) {
     draw_like_the_first(moe, options_.seed, member, rows);
     if (counts_steps(member) && options_.newborn == NewbornState::reference) {

@@ -6,7 +6,7 @@
 //   - experts that received no token are removed, all but the last one living;
 //   - if some tokens had no expert, one is added: its MLP drawn as at the start, its router row the
 //     normalised sum of those tokens' vectors, all else zero, moments too.
-// Made for the top-any router; under others every token has an expert, and nothing is added.
+// Made for the top-any router; under others every token has an expert, and idle ones go.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ struct DynMoeOptions {
 
 class DynMoePolicy final : public GrowthPolicy {
  public:
-  // Layers outlive the policy. Throws Error for no layers, a router without expert rows [E, D], or
-  // an option out of range.
+  // Layers outlive the policy. Throws Error for no layers, a router without expert rows, or an
+  // option out of range.
   DynMoePolicy(std::vector<MoeLayer*> layers, const DynMoeOptions& options);
 
   std::string_view name() const override { return "dynmoe"; }
@@ -46,6 +46,7 @@ class DynMoePolicy final : public GrowthPolicy {
                                 double task_loss, const Probe& probe) override;
   // By layer: tokens [E] i64, homeless i64 and homeless_sum [D] f64, of the interval so far.
   void each_state(State state) override;
+  Times times() const override { return times_; }
   int64_t state_bytes() const override;
 
  private:
@@ -68,6 +69,8 @@ class DynMoePolicy final : public GrowthPolicy {
 
   DynMoeOptions options_;
   std::vector<std::unique_ptr<Layer>> layers_;
+  Times times_;
+  double seeing_ = 0;  // seconds, since the last grow()
 };
 
 }  // namespace offshoot

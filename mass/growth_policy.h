@@ -54,9 +54,9 @@ class GrowthPolicy {
   using Probe = std::function<double(const std::map<std::string, std::vector<RowOffset>>& offsets,
                                      bool fresh_dropout)>;
 
-  // Seconds of the last grow().
+  // Seconds of the last step that was monitored.
   struct Times {
-    double observe = 0;  // statistics
+    double observe = 0;  // statistics, see() included
     double decide = 0;   // tests and probes
     double edit = 0;     // duplications and removals
   };

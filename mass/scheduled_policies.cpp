@@ -5,6 +5,7 @@
 
 #include "engine/error.h"
 #include "engine/random.h"
+#include "mass/stopwatch.h"
 
 namespace offshoot {
 namespace {
@@ -35,6 +36,8 @@ std::vector<GrowthEvent> ScheduledPolicy::grow(int64_t step,
                                                double, const Probe&) {
   std::vector<GrowthEvent> events;
   if (!monitors(step)) return events;
+  times_ = {};
+  const Stopwatch watch(times_.edit);
   splitter_.drop_dead_pairs();
   for (size_t i = 0; i < layers().size(); ++i) {
     MoeLayer& layer = *layers()[i];

@@ -24,6 +24,7 @@ class ScheduledPolicy : public GrowthPolicy {
   void prepare_load(const H5Reader& file) override;
   // By layer: pairs, ids (source, copy, source, ...).
   void each_state(State state) override;
+  Times times() const override { return times_; }
 
  protected:
   ScheduledPolicy(std::vector<MoeLayer*> layers, const MassOptions& options);
@@ -37,6 +38,7 @@ class ScheduledPolicy : public GrowthPolicy {
  private:
   MassOptions options_;
   ExpertSplitter splitter_;
+  Times times_;
 };
 
 // Every `every` steps of the phase each layer's busiest expert of that step is split; of equals the

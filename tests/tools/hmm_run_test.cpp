@@ -145,7 +145,7 @@ TEST_F(HmmRunTest, ResumesInTheExpansionPhase) {
       {"--preset", "paper"},
       {"--policy", "schedule", "--grow-every", "7"},
       {"--policy", "random"},
-      {"--method", "dynmoe", "--adapt-every", "4", "--temperature", "off"},
+      {"--method", "dynmoe", "--adapt-every", "11"},
       {"--gradient-noise", "0.1", "--shared-hidden", "4"}};
   for (std::vector<std::string> flags : policies) {
     SCOPED_TRACE(flags[1]);

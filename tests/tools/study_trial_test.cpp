@@ -105,6 +105,20 @@ TEST(StudyFlags, LaterOnesReplaceEarlierOnes) {
   EXPECT_THROW(Flags::parse("--steps 50 60"), UsageError);
 }
 
+TEST(StudyFlags, WhatACellSetsIsNotTheUsers) {
+  StudySettings settings;
+  settings.flags = Flags::parse("--documents 5 --topk 3");
+  EXPECT_THROW(kPaperStudy.plan(settings), UsageError);
+  settings.flags = Flags::parse("--documents 5 --hidden 16");
+  for (const CellPlan& plan : kPaperStudy.plan(settings)) {
+    const HmmConfig config = config_of(plan.trials[0]);
+    EXPECT_EQ(config.ginc.train_documents, 5);
+    const bool dense = config.method == "dense";
+    EXPECT_EQ(*config.hidden, dense ? 16 * plan.cell.numbers.at("experts") : 16) << plan.cell.name;
+    EXPECT_EQ(config.shared_hidden, plan.cell.name == "shared-K10" ? 16 : 0);
+  }
+}
+
 // Names are unique, and every trial's flags come to a configuration.
 TEST(Studies, PlansCanBeRun) {
   for (const Study& study : studies()) {

@@ -36,9 +36,9 @@ HmmOptions::HmmOptions(HmmConfig& config)
                "Trains a small Transformer on GINC text, a mixture of hidden Markov models, with\n"
                "a mixture of experts that grows while it trains (MASS, arXiv 2512.19765), and\n"
                "compares it with the exact Bayes floor.\n\n"
-               "offshoot-hmm paper|ablate|drift|noise|overhead|need runs many of these side by side\n"
-               "and makes one page of them; offshoot-hmm findings says what the pages come to. Each\n"
-               "has a --help of its own.") {
+               "offshoot-hmm paper, ablate, drift, noise, overhead and need run many of these\n"
+               "side by side and make one page of them; offshoot-hmm findings says what the\n"
+               "pages come to. Each has a --help of its own.") {
   declare_method();
   declare_policy();
   declare_training();
@@ -237,6 +237,10 @@ void HmmOptions::resolve() {
   check();
   c.mass = mass_->resolve(parse_mass_preset(c.preset), c.steps);
   c.mass.max_experts = c.max_experts;
+  check_splits();
+  c.idle = idle_flags(c, [this](std::string_view flag) {
+    return options_.source(flag) == OptionSource::command_line;
+  });
   if (!c.adapt_until) c.adapt_until = c.steps * 9 / 10;
   if (!c.grow_every) {
     const int64_t splits = std::max<int64_t>(1, c.max_experts - c.experts);
@@ -247,7 +251,7 @@ void HmmOptions::resolve() {
 void HmmOptions::check() const {
   const HmmConfig& c = config_;
   check_device();
-  if (!c.dense()) check_experts();
+  c.dense() ? check_dense() : check_experts();
   if (c.d_model % c.heads != 0) {
     options_.refuse("--heads", fmt::format("got {}, expected a divisor of --d-model, which is {}",
                                            c.heads, c.d_model));
@@ -277,10 +281,37 @@ void HmmOptions::check_experts() const {
     options_.refuse("--experts", fmt::format("got {}, expected at most --max-experts, which is {}",
                                              c.experts, c.max_experts));
   }
-  const bool chooses_k = *c.router == "topk" || *c.router == "cosine" || *c.router == "sigmoid";
-  if (chooses_k && c.topk > c.experts) {
+  if (chooses_k(c) && c.topk > c.experts) {
     options_.refuse("--topk", fmt::format("got {}, expected at most --experts, which is {}", c.topk,
                                           c.experts));
+  }
+}
+
+// A loss on what is not there.
+void HmmOptions::check_dense() const {
+  for (const char* flag : {"--balance-loss", "--z-loss", "--importance-loss", "--load-loss",
+                           "--diversity-loss", "--orthogonality-loss", "--variance-loss"}) {
+    if (options_.source(flag) == OptionSource::command_line) {
+      options_.refuse(flag, "got one with --method dense, expected a method with experts");
+    }
+  }
+}
+
+void HmmOptions::check_splits() const {
+  const HmmConfig& c = config_;
+  if (!c.grows()) return;
+  const bool softmax = *c.router == "topk" || *c.router == "topp";
+  if (c.mass.preserve_function && *c.policy != "dynmoe" && !softmax) {
+    options_.refuse("--preserve-function",
+                    fmt::format("got on with router {}, expected topk or topp, whose softmax it is "
+                                "made for",
+                                *c.router));
+  }
+  const int64_t splits = c.max_experts - c.experts, steps = c.mass.phase_end - c.mass.phase_begin;
+  if (*c.policy == "random" && splits > steps) {
+    options_.refuse("--policy", fmt::format("got random with {} splits in a phase of {} steps, "
+                                            "expected a step for each; see --phase-end",
+                                            splits, steps));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/json.h"
 #include "tools/hmm/ginc.h"
@@ -78,6 +79,8 @@ struct HmmConfig {
   bool verbose = false;
   bool prompts = false;
 
+  std::vector<std::string> idle = {};  // flags of the command line that nothing here looks at
+
   bool dense() const { return method == "dense"; }
   // Of a resolved configuration: whether the pool may change.
   bool grows() const { return policy && *policy != "never"; }
@@ -115,6 +118,8 @@ class HmmOptions {
   void declare_run();
   void check() const;
   void check_experts() const;
+  void check_dense() const;
+  void check_splits() const;
   void check_device() const;
 
   HmmConfig& config_;

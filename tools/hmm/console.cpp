@@ -1,5 +1,7 @@
 #include "tools/hmm/console.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -57,6 +59,10 @@ std::string opening(const HmmConfig& config, const HmmData& data, int64_t parame
                           : data.source);
   if (const std::string growth = growth_text(config); !growth.empty()) {
     text += fmt::format("growth  {}\n", growth);
+  }
+  if (!config.idle.empty()) {
+    text += fmt::format("unused  {}: nothing in this run looks at {}\n",
+                        fmt::join(config.idle, ", "), config.idle.size() == 1 ? "it" : "them");
   }
   return text;
 }

@@ -23,10 +23,6 @@ constexpr std::array<Method, 6> kMethods{{{"mass", "topp", "mass"},
 
 constexpr double kDynMoeDiversity = 0.01;
 
-bool chooses_k(const HmmConfig& config) {
-  return *config.router == "topk" || *config.router == "cosine" || *config.router == "sigmoid";
-}
-
 // What router and preset combine with. A fixed number of experts with top-p follows the preset,
 // too.
 std::string usual_combine(const HmmConfig& config) {
@@ -61,6 +57,13 @@ RouterKind router_kind(const std::string& router) {
   return RouterKind::softmax;
 }
 
+// Policies that duplicate experts, as MASS does.
+bool splits_experts(const HmmConfig& config) {
+  if (config.dense()) return false;
+  const std::string& policy = *config.policy;
+  return policy == "mass" || policy == "schedule" || policy == "random";
+}
+
 void resolve_dense(HmmConfig& config) {
   for (const auto& [flag, value] :
        {std::pair{"--router", config.router}, {"--policy", config.policy}}) {
@@ -74,6 +77,10 @@ void resolve_dense(HmmConfig& config) {
 
 }  // namespace
 
+bool chooses_k(const HmmConfig& config) {
+  return *config.router == "topk" || *config.router == "cosine" || *config.router == "sigmoid";
+}
+
 void resolve_method(HmmConfig& config) {
   if (config.dense()) return resolve_dense(config);
   const Method& method = *std::ranges::find(kMethods, config.method, &Method::name);
@@ -83,11 +90,45 @@ void resolve_method(HmmConfig& config) {
   if (!config.diversity_loss) {
     config.diversity_loss = config.method == "dynmoe" ? kDynMoeDiversity : 0.0;
   }
-  if (*config.policy == "dynmoe" && *config.router == "cosine") {
-    fail("offshoot-hmm",
-         "--policy: got dynmoe with --router cosine, whose rows are no tokens' vectors, expected "
-         "topk, topp, sigmoid or topany");
+}
+
+std::vector<std::string> idle_flags(const HmmConfig& config,
+                                    const std::function<bool(std::string_view flag)>& given) {
+  const bool experts = !config.dense();
+  const std::string policy = experts ? *config.policy : "never";
+  const bool mass = policy == "mass", splits = splits_experts(config);
+  const bool top_p = experts && *config.router == "topp";
+  const bool top_any = experts && *config.router == "topany";
+  struct Use {
+    std::initializer_list<const char*> flags;
+    bool used;
+  };
+  const Use uses[] = {{{"--experts", "--shared-hidden"}, experts},
+                      {{"--max-experts"}, config.grows()},
+                      {{"--topk"}, experts && chooses_k(config)},
+                      {{"--p"}, top_p},
+                      {{"--combine"}, experts && !top_any},
+                      {{"--temperature"}, top_any},
+                      {{"--preset"}, splits || top_p},
+                      {{"--adapt-every", "--adapt-until", "--adapt-newborn"}, policy == "dynmoe"},
+                      {{"--grow-every"}, policy == "schedule"},
+                      {{"--load-sigma"}, config.load_loss > 0},
+                      {{"--phase-begin", "--phase-end", "--decomposition", "--newborn",
+                        "--preserve-function", "--lred", "--lred-over", "--lred-phase"},
+                       splits},
+                      {{"--warmup",        "--window",      "--alpha",         "--delta",
+                        "--delta-scale",   "--cpd",         "--alignment",     "--norm",
+                        "--relative-norm", "--idle",        "--flat-window",   "--z-full",
+                        "--zero-cosine",   "--stopping",    "--patience",      "--patience-counts",
+                        "--nll-min",       "--probe-order", "--probe-dropout", "--stop-removes"},
+                       mass}};
+  std::vector<std::string> idle;
+  for (const Use& use : uses) {
+    for (const char* flag : use.flags) {
+      if (!use.used && given(flag)) idle.emplace_back(flag);
+    }
   }
+  return idle;
 }
 
 MoeOptions moe_options(const HmmConfig& config) {
@@ -101,7 +142,7 @@ MoeOptions moe_options(const HmmConfig& config) {
   } else {
     moe.route = route_options(config);
   }
-  moe.gate_bias = config.grows() && config.mass.preserve_function;
+  moe.gate_bias = splits_experts(config) && config.mass.preserve_function;
   moe.shared_hidden = config.shared_hidden;
   return moe;
 }

@@ -1,7 +1,10 @@
 // What --method, --router and --policy come to: who sees a token, and how the pool grows.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "mass/policies.h"
 #include "models/moe.h"
@@ -13,6 +16,13 @@ namespace offshoot {
 // Fills in router, policy, combine weights and the losses that the method brings with it, where
 // they are not given. Throws Error naming the flag for a pair that cannot be.
 void resolve_method(HmmConfig& config);
+
+// Whether the router takes --topk experts a token.
+bool chooses_k(const HmmConfig& config);
+
+// Flags of the command line that this configuration makes no use of, such as --p under top-k.
+std::vector<std::string> idle_flags(const HmmConfig& config,
+                                    const std::function<bool(std::string_view flag)>& given);
 
 // Of a resolved configuration that is not dense.
 MoeOptions moe_options(const HmmConfig& config);

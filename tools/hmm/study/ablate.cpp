@@ -49,6 +49,7 @@ constexpr Variant kVariants[] = {
     {"window-60", "window 60", "window", "--window 60", 60},
     {"window-120", "window 120", "window", "--window 120", 120},
     {"window-200", "window 200", "window", "--window 200", 200},
+    {"window-270", "window 270 (reference)", "window", "", 270},
     {"warmup-30", "warm-up 30", "warm-up", "--warmup 30", 30},
     {"warmup-90", "warm-up 90", "warm-up", "--warmup 90", 90},
     {"window-60-warmup-30", "window 60, warm-up 30", "warm-up", "--window 60 --warmup 30"},

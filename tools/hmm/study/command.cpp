@@ -22,6 +22,7 @@ namespace offshoot {
 namespace {
 
 constexpr int64_t kQuickSteps = 40, kQuickSeeds = 2;
+constexpr int kInterrupted = 130;  // what a shell says of a program that SIGINT ended
 
 struct StudyFlags {
   std::optional<int64_t> seeds;
@@ -64,6 +65,15 @@ class StudyCommand {
     settings_.seeds = flags_.seeds.value_or(flags_.quick ? kQuickSeeds : study_.seeds);
     settings_.steps = flags_.steps.value_or(flags_.quick ? kQuickSteps : study_.steps);
     settings_.flags = Flags::parse(flags_.flags);
+    for (const char* flag : {"--seed", "--steps", "--test-every", "--config", "--out", "--resume",
+                             "--stop-at", "--save-every", "--keep", "--best", "--threads",
+                             "--device", "--verbose", "--prompts", "--save-corpus"}) {
+      if (settings_.flags.find(flag) == nullptr) continue;
+      throw UsageError(
+          fmt::format("[{}] --flags: got {}, expected flags of the experiment: the study itself "
+                      "says how it is run",
+                      options.program(), flag));
+    }
     return true;
   }
 
@@ -84,7 +94,7 @@ class StudyCommand {
       train(first, out, results);
     } catch (const Runner::Interrupted&) {
       fmt::print("Interrupted. The same command goes on where it was.\n");
-      return 0;
+      return kInterrupted;
     }
     study_.finish(settings_, results);
     estimate_all(results);
@@ -129,7 +139,7 @@ class StudyCommand {
   void train(const std::vector<CellPlan>& first, const OutputFolder& out, StudyResults& results) {
     wave(first, out, results);
     if (study_.then == nullptr) return;
-    const std::vector<CellPlan> second = study_.then(settings_, results);
+    const std::vector<CellPlan> second = chosen(study_.then(settings_, results));
     if (!second.empty()) wave(second, out, results);
   }
 

@@ -1,6 +1,6 @@
 // Semantic drift behind the expansion phase: concepts arrive in stages while training goes on and
-// expansion stays allowed. With `replay` a stage brings the old concepts along, without it only the
-// new ones.
+// expansion stays allowed. In one regime a stage brings the old concepts along, in another only the
+// new ones; in the third, a control, nothing arrives.
 #include <cmath>
 #include <limits>
 
@@ -12,21 +12,36 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t kStages = 3;
+constexpr const char* kReference = "mass-reference";
 
 const std::vector<std::vector<int64_t>> kArriving{{0, 1}, {2}, {3, 4}};
+
+struct Regime {
+  const char* name;
+  const char* label;
+  bool arrives;  // anything new
+  bool replays;  // what was there before
+};
+constexpr Regime kRegimes[] = {{"replay", "old concepts stay", true, true},
+                               {"new", "new concepts only", true, false},
+                               {"none", "nothing arrives", false, true}};
+
+std::string name_of(const char* policy, const Regime& regime) {
+  return fmt::format("{}-{}", policy, regime.name);
+}
 
 // A third of the run each.
 int64_t begin_of(const StudySettings& settings, int64_t stage) {
   return settings.steps * stage / kStages;
 }
 
-std::vector<Stage> stages_of(const StudySettings& settings, bool replay) {
+std::vector<Stage> stages_of(const StudySettings& settings, const Regime& regime) {
   std::vector<Stage> stages;
   std::vector<int64_t> seen;
   for (int64_t s = 0; s < kStages; ++s) {
     const auto& arriving = kArriving[static_cast<size_t>(s)];
-    seen.insert(seen.end(), arriving.begin(), arriving.end());
-    stages.push_back({begin_of(settings, s), replay ? seen : arriving});
+    if (s == 0 || regime.arrives) seen.insert(seen.end(), arriving.begin(), arriving.end());
+    stages.push_back({begin_of(settings, s), regime.replays ? seen : arriving});
   }
   return stages;
 }
@@ -40,15 +55,15 @@ Flags arm_flags(const StudySettings& settings) {
   return flags;
 }
 
-CellPlan arm(const StudySettings& settings, const char* policy, bool replay, const Flags& own) {
+CellPlan arm(const StudySettings& settings, const char* policy, const Regime& regime,
+             const Flags& own) {
   CellPlan plan =
-      plan_cell(settings, fmt::format("{}-{}", policy, replay ? "replay" : "new"),
-                fmt::format("{}, {}", policy, replay ? "old concepts stay" : "new concepts only"),
-                replay ? "old concepts stay" : "new concepts only", arm_flags(settings).set(own),
+      plan_cell(settings, name_of(policy, regime), fmt::format("{}, {}", policy, regime.label),
+                regime.label, arm_flags(settings).set(own),
                 {{"stage_2", static_cast<double>(begin_of(settings, 1))},
                  {"stage_3", static_cast<double>(begin_of(settings, 2))}});
   for (Trial& trial : plan.trials) {
-    trial.stages = stages_of(settings, replay);
+    trial.stages = stages_of(settings, regime);
     trial.followed = kArriving;
     trial.follow_every = std::max<int64_t>(1, settings.steps / 60);
   }
@@ -57,11 +72,11 @@ CellPlan arm(const StudySettings& settings, const char* policy, bool replay, con
 
 std::vector<CellPlan> plan(const StudySettings& settings) {
   std::vector<CellPlan> plans;
-  for (const bool replay : {true, false}) {
-    plans.push_back(arm(settings, "mass-reference", replay, {{"--method", "mass"}}));
+  for (const Regime& regime : kRegimes) {
+    plans.push_back(arm(settings, kReference, regime, {{"--method", "mass"}}));
     plans.push_back(
-        arm(settings, "mass-paper", replay, {{"--method", "mass"}, {"--preset", "paper"}}));
-    plans.push_back(arm(settings, "dynmoe", replay, {{"--method", "dynmoe"}}));
+        arm(settings, "mass-paper", regime, {{"--method", "mass"}, {"--preset", "paper"}}));
+    plans.push_back(arm(settings, "dynmoe", regime, {{"--method", "dynmoe"}}));
   }
   return plans;
 }
@@ -69,10 +84,10 @@ std::vector<CellPlan> plan(const StudySettings& settings) {
 // A pool that has from the start what MASS ends with, seed by seed.
 std::vector<CellPlan> fixed_pools(const StudySettings& settings, const StudyResults& results) {
   std::vector<CellPlan> plans;
-  for (const bool replay : {true, false}) {
-    const StudyCell* mass = results.find(replay ? "mass-reference-replay" : "mass-reference-new");
+  for (const Regime& regime : kRegimes) {
+    const StudyCell* mass = results.find(name_of(kReference, regime));
     if (mass == nullptr) continue;
-    CellPlan fixed = arm(settings, "fixed", replay, {{"--method", "topp"}});
+    CellPlan fixed = arm(settings, "fixed", regime, {{"--method", "topp"}});
     for (size_t i = 0; i < fixed.trials.size(); ++i) {
       const auto K = static_cast<int64_t>(std::lround(mass->runs[i].measure("experts")));
       Flags flags = arm_flags(settings);
@@ -114,7 +129,8 @@ double reaction(const StudyRun& run, int64_t begin, int64_t end) {
 }
 
 // forgetting: how much the first stage's concepts got worse from that stage's end to the end.
-// reaction_steps: mean over the arrivals that were answered; answered: their share.
+// answered: the share of stages behind the first in which an expert was made, whether anything
+// arrived or not; reaction_steps: mean over these, from the stage's begin to that expert.
 // experts_stage_i, loss_stage_i: K at the end of stage i; its concepts' loss at the very end.
 void finish(const StudySettings& settings, StudyResults& results) {
   for (StudyCell& cell : results.cells) {
@@ -138,8 +154,17 @@ void finish(const StudySettings& settings, StudyResults& results) {
       run.measures["answered"] = reacted / static_cast<double>(kStages - 1);
     }
   }
-  for (const char* measure : {"forgetting", "test_loss"}) {
-    compare_all(results, measure, "mass-reference-replay");
+  for (const Regime& regime : kRegimes) {
+    const std::string reference = name_of(kReference, regime);
+    const StudyCell* mass = results.find(reference);
+    if (mass == nullptr) continue;
+    for (const StudyCell& cell : results.cells) {
+      if (cell.family != regime.label || cell.name == reference) continue;
+      for (const char* measure : {"forgetting", "test_loss"}) {
+        results.comparisons.push_back(
+            {measure, cell.name, reference, cell_difference(cell, *mass, measure)});
+      }
+    }
   }
 }
 

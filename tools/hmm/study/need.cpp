@@ -31,7 +31,8 @@ std::vector<CellPlan> plan(const StudySettings& settings) {
       Flags flags = corpus;
       flags.set("--method", "topk").set("--experts", K).set("--topk", std::min<int64_t>(2, K));
       plans.push_back(plan_cell(settings, fmt::format("C{}-topk-K{}", C, K),
-                                fmt::format("{}, top-2, K {}", many, K), "topk", flags,
+                                fmt::format("{}, top-{}, K {}", many, std::min<int64_t>(2, K), K),
+                                "topk", flags,
                                 {{"concepts", concepts}, {"experts", static_cast<double>(K)}}));
     }
     for (const auto& [policy, own] :

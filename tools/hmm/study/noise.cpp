@@ -17,7 +17,7 @@ int64_t shift_step(const StudySettings& settings) { return settings.steps / 2; }
 int64_t settled_step(const StudySettings& settings) { return settings.steps / 4; }
 // An answer must come while the window still holds a step before the shift.
 int64_t deadline(const StudySettings& settings) {
-  return std::min(settings.steps, shift_step(settings) + (settings.quick ? 6 : kWindow));
+  return std::min(settings.steps, shift_step(settings) + (settings.quick ? 6 : kWindow) - 1);
 }
 
 struct Setting {
@@ -46,7 +46,7 @@ CellPlan arm(const StudySettings& settings, const Setting& setting, bool shift) 
   Flags flags{{"--method", "mass"},
               {"--schedule", "constant"},
               {"--experts", "4"},
-              {"--max-experts", "60"},
+              {"--max-experts", "32"},
               {"--stopping", "off"}};
   flags.set("--phase-end", settings.steps);
   if (!settings.quick) {

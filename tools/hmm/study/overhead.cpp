@@ -26,18 +26,7 @@ std::vector<CellPlan> plan(const StudySettings& settings) {
   return plans;
 }
 
-// Shares: of a step's time in the phase; of what model and optimizer hold. split_us: of one edit.
-void finish(const StudySettings&, StudyResults& results) {
-  for (StudyCell& cell : results.cells) {
-    for (StudyRun& run : cell.runs) {
-      auto& m = run.measures;
-      m["monitor_share"] = (m["observe_us"] + m["decide_us"]) / m["step_us"];
-      m["edit_share"] = m["edit_us"] / m["step_us"];
-      m["window_share"] = m["window_bytes"] / (m["model_bytes"] + m["optimizer_bytes"]);
-      m["edits"] = static_cast<double>(run.events.size());
-    }
-  }
-}
+void finish(const StudySettings&, StudyResults&) {}
 
 }  // namespace
 

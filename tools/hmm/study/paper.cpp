@@ -1,4 +1,6 @@
 // The paper's synthetic experiment: fixed pools of every size beside pools that find their own.
+#include <cstdlib>
+
 #include "engine/error.h"
 #include "tools/hmm/study/study.h"
 
@@ -11,7 +13,12 @@ constexpr const char* kReference = "mass-reference-p0.9-Kinit8";
 class Grid {
  public:
   explicit Grid(const StudySettings& settings)
-      : settings_(settings), hidden_(settings.quick ? 8 : 32) {}
+      : settings_(settings), hidden_(settings.quick ? 8 : 32) {
+    // Dense models and the shared expert are as large as the user's experts.
+    if (const std::string* hidden = settings.flags.find("--hidden")) {
+      hidden_ = std::strtoll(hidden->c_str(), nullptr, 10);
+    }
+  }
 
   void fixed_pools() {
     for (const int64_t k : {1, 2, 4}) {
@@ -32,11 +39,7 @@ class Grid {
       add(fmt::format("gmoe-K{}", K), fmt::format("GMoE, K {}", K), "GMoE",
           flags.set("--experts", K), {{"experts", K}, {"topk", 2}});
     }
-    for (const int64_t K : kSizes) {
-      Flags flags{{"--method", "dense"}};
-      add(fmt::format("dense-K{}", K), fmt::format("dense, {} hidden units", K * hidden_), "dense",
-          flags.set("--hidden", K * hidden_), {{"experts", K}});
-    }
+    for (const int64_t K : kSizes) dense(K);
   }
 
   void variants() {
@@ -74,6 +77,17 @@ class Grid {
                          fmt::format("MASS {}", preset), flags.set("--experts", initial),
                          {{"p", p}, {"initial_experts", static_cast<double>(initial)}});
     plan.cell.published = {{"test_loss", 2.15}, {"experts", 12.4}, {"active_experts", 3.9}};
+  }
+
+  // The user's --hidden, an expert's, is not the MLP's.
+  void dense(int64_t K) {
+    const Flags flags{{"--method", "dense"}};
+    CellPlan& plan =
+        add(fmt::format("dense-K{}", K), fmt::format("dense, {} hidden units", K * hidden_),
+            "dense", flags, {{"experts", K}});
+    Flags all = settings_.base();
+    plan.cell.flags = all.set(flags).set("--hidden", K * hidden_).list();
+    for (Trial& trial : plan.trials) trial.flags = plan.cell.flags;
   }
 
   struct Number {

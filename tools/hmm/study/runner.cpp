@@ -45,9 +45,11 @@ void say(int pipe, char what, const std::string& text) {
   }
 }
 
-[[noreturn]] void be_child(int pipe, const Trial& trial, const TrialFunction& function) {
+[[noreturn]] void be_child(int pipe, pid_t parent, const Trial& trial,
+                           const TrialFunction& function) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  ::signal(SIGINT, SIG_IGN);  // of the terminal, to all of us: the parent decides
+  if (::getppid() != parent) ::_exit(1);  // it died before that
+  ::signal(SIGINT, SIG_IGN);              // of the terminal, to all of us: the parent decides
   ::signal(SIGTERM, SIG_DFL);
   try {
     set_num_threads(1);
@@ -105,7 +107,7 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
     ++trials_done_;
   }
   progress_ = std::make_unique<Progress>(stream_, Terminal(stream_), all_steps, steps_done_);
-  if (trials_done_ > 0 && !waiting.empty()) {
+  if (trials_done_ > 0) {
     progress_->event(fmt::format("{} of {} runs are there already", trials_done_, trials_known_));
   }
   for (auto next = waiting.begin(); next != waiting.end() || !children_.empty();) {
@@ -142,10 +144,15 @@ bool Runner::reuse(const Trial& trial, StudyRun& run) const {
   if (options_.folder.empty()) return false;
   const std::string key = key_of(trial).dump(), file = file_of(options_.folder, key);
   if (!std::filesystem::exists(file)) return false;
-  const Json kept = Json::read_file(file);
-  if (!kept.contains("key") || kept.at("key").dump() != key) return false;
-  run = study_run_from_json(kept.at("run"));
-  return true;
+  try {
+    const Json kept = Json::read_file(file);
+    if (kept.at("key").dump() != key) return false;
+    run = study_run_from_json(kept.at("run"));
+    return true;
+  } catch (const Error& error) {
+    fmt::print(stream_, "{}: run again\n", error.what());
+    return false;
+  }
 }
 
 void Runner::start(const Trial& trial, size_t index) {
@@ -154,9 +161,9 @@ void Runner::start(const Trial& trial, size_t index) {
   FileDescriptor from_child(ends[0]);
   const FileDescriptor to_parent(ends[1]);
   const int64_t steps = config_of(trial).steps;
-  const pid_t process = ::fork();
+  const pid_t parent = ::getpid(), process = ::fork();
   if (process < 0) fail(kName, "no process: {}", describe_errno(errno));
-  if (process == 0) be_child(ends[1], trial, function_);
+  if (process == 0) be_child(ends[1], parent, trial, function_);
   children_.push_back({&trial, index, process, std::move(from_child), 0, steps});
 }
 

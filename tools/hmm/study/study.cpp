@@ -43,6 +43,18 @@ Flags& Flags::set(const Flags& others) {
   return *this;
 }
 
+const std::string* Flags::find(std::string_view flag) const {
+  const auto found = std::ranges::find(flags_, flag, &std::pair<std::string, std::string>::first);
+  return found == flags_.end() ? nullptr : &found->second;
+}
+
+std::string Flags::common(const Flags& others) const {
+  for (const auto& [flag, value] : flags_) {
+    if (others.find(flag) != nullptr) return flag;
+  }
+  return "";
+}
+
 std::vector<std::string> Flags::list() const {
   std::vector<std::string> all;
   for (const auto& [flag, value] : flags_) {
@@ -55,13 +67,13 @@ std::vector<std::string> Flags::list() const {
 Flags StudySettings::base() const {
   Flags base;
   if (quick) {
-    base = {{"--batch", "4"},     {"--seq", "16"},
-            {"--d-model", "16"},  {"--heads", "2"},
-            {"--hidden", "8"},    {"--documents", "12"},
-            {"--warmup", "5"},    {"--document-length", "200"},
-            {"--window", "6"},    {"--test-sequences", "8"},
-            {"--alpha", "0.3"},   {"--delta", "0.1"},
-            {"--phase-end", "20"}};
+    base = {{"--batch", "4"},      {"--seq", "16"},
+            {"--d-model", "16"},   {"--heads", "2"},
+            {"--hidden", "8"},     {"--documents", "12"},
+            {"--warmup", "5"},     {"--document-length", "200"},
+            {"--window", "6"},     {"--test-sequences", "8"},
+            {"--alpha", "0.3"},    {"--delta", "0.1"},
+            {"--phase-end", "20"}, {"--adapt-every", "8"}};
   }
   base.set("--steps", steps).set("--test-every", int64_t{0});
   return base.set(flags);
@@ -69,6 +81,10 @@ Flags StudySettings::base() const {
 
 CellPlan plan_cell(const StudySettings& settings, std::string name, std::string label,
                    std::string family, const Flags& flags, std::map<std::string, double> numbers) {
+  if (const std::string both = settings.flags.common(flags); !both.empty()) {
+    throw UsageError(
+        fmt::format("[offshoot-hmm] --flags: got {}, which cell {} sets itself", both, name));
+  }
   CellPlan plan;
   plan.cell.name = std::move(name);
   plan.cell.label = std::move(label);

@@ -27,7 +27,11 @@ class Flags {
     return set(std::move(flag), std::to_string(value));
   }
   Flags& set(const Flags& others);
+  // Null where it is not given.
+  const std::string* find(std::string_view flag) const;
   std::vector<std::string> list() const;
+  // The first flag that both have; empty: none.
+  std::string common(const Flags& others) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> flags_;
@@ -49,7 +53,8 @@ struct CellPlan {
   std::vector<Trial> trials;
 };
 
-// A cell whose trials differ in nothing but the seed. `flags` go on top of settings.base().
+// A cell whose trials differ in nothing but the seed. `flags` go on top of settings.base(). Throws
+// UsageError when the user gave one of them.
 CellPlan plan_cell(const StudySettings& settings, std::string name, std::string label,
                    std::string family, const Flags& flags, std::map<std::string, double> numbers);
 

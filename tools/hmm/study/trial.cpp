@@ -1,11 +1,13 @@
 #include "tools/hmm/study/trial.h"
 
 #include <algorithm>
-#include <limits>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <span>
 
-#include "engine/checkpoint.h"
 #include "engine/error.h"
+#include "engine/xxh3.h"
 #include "tools/hmm/data.h"
 #include "tools/hmm/evaluation.h"
 #include "tools/hmm/floor.h"
@@ -75,45 +77,49 @@ class StagedBatches {
   std::vector<Part> parts_;
 };
 
-double median(std::vector<double> values) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const auto middle = values.begin() + std::ssize(values) / 2;
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
-
 int64_t value_bytes(GincTransformer& model) {
   int64_t bytes = 0;
   for (const Parameter* parameter : parameters(model)) bytes += parameter->value().bytes();
   return bytes;
 }
 
-// Times of the steps that a policy monitors, and of those behind them.
+// What a split copies: values, gradients and two moments of all that has a row for an expert.
+double expert_bytes(const MoeLayer& layer, GincTransformer& model) {
+  double bytes = 0;
+  for (const Parameter* parameter : parameters(model)) {
+    if (parameter->group() != &layer.group()) continue;
+    bytes += 4 * static_cast<double>(parameter->value().bytes());
+  }
+  return bytes / static_cast<double>(layer.experts());
+}
+
+// Times of the steps that a policy monitors, and of those that it does not.
 class StepTimes {
  public:
   void add(const StepResult& step, bool monitored, double seconds) {
-    if (!monitored) {
-      steady_.push_back(1e6 * seconds);
-      return;
-    }
-    steps_.push_back(1e6 * seconds);
+    ++(monitored ? steps_ : steady_steps_);
+    (monitored ? step_ : steady_) += 1e6 * seconds;
+    if (!monitored) return;
+    edits_ += static_cast<double>(step.events.size());
     observe_ += 1e6 * step.growth_times.observe;
     decide_ += 1e6 * step.growth_times.decide;
     edit_ += 1e6 * step.growth_times.edit;
   }
 
+  // NaN where there was none.
   void into(std::map<std::string, double>& measures) const {
-    measures["step_us"] = median(steps_);
-    measures["steady_step_us"] = median(steady_);
-    const auto count = static_cast<double>(steps_.size());
-    measures["observe_us"] = observe_ / count;
-    measures["decide_us"] = decide_ / count;
-    measures["edit_us"] = edit_ / count;
+    measures["step_us"] = step_ / steps_;
+    measures["steady_step_us"] = steady_ / steady_steps_;
+    measures["observe_us"] = observe_ / steps_;
+    measures["decide_us"] = decide_ / steps_;
+    measures["edit_us"] = edit_ / steps_;
+    measures["edits"] = edits_;
+    measures["edit_each_us"] = edit_ / edits_;
   }
 
  private:
-  std::vector<double> steps_, steady_;
-  double observe_ = 0, decide_ = 0, edit_ = 0;
+  double steps_ = 0, steady_steps_ = 0;
+  double step_ = 0, steady_ = 0, observe_ = 0, decide_ = 0, edit_ = 0, edits_ = 0;
 };
 
 // One trial while it runs.
@@ -140,7 +146,7 @@ class Run {
     for (int64_t step = 0; step < config_.steps; ++step) {
       train(step);
       const int64_t done = step + 1;
-      if (trial_.follow_every > 0 && done % trial_.follow_every == 0) follow(done);
+      if (is_followed(done)) follow(done);
       if (progress && (done % kProgressSteps == 0 || done == config_.steps)) progress(done);
     }
     measure();
@@ -164,6 +170,13 @@ class Run {
     if (!result.experts.empty() && result.experts[0] != run_.experts.back().second) {
       run_.experts.emplace_back(step + 1, result.experts[0]);
     }
+  }
+
+  // Where stages meet and at the end, too.
+  bool is_followed(int64_t done) const {
+    if (trial_.follow_every == 0) return false;
+    return done % trial_.follow_every == 0 || done == config_.steps ||
+           std::ranges::find(trial_.stages, done, &Stage::begin) != trial_.stages.end();
   }
 
   void follow(int64_t done) {
@@ -200,6 +213,7 @@ class Run {
       optimizer += static_cast<double>(state.bytes());
     });
     m["optimizer_bytes"] = optimizer;
+    if (!layers().empty()) m["expert_bytes"] = expert_bytes(*layers()[0], trainer_.model());
   }
 
   const Trial& trial_;
@@ -212,6 +226,24 @@ class Run {
   int64_t window_bytes_ = 0;
   StudyRun run_;
 };
+
+// Of this very program: another one may compute otherwise.
+const std::string& program_hash() {
+  static const std::string hash = [] {
+    std::ifstream in("/proc/self/exe", std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+    return to_string(xxh3(std::as_bytes(std::span(bytes))));
+  }();
+  return hash;
+}
+
+// Of what is in the file now.
+const std::string& corpus_hash(const std::string& path) {
+  static std::map<std::string, std::string> hashes;
+  const auto found = hashes.find(path);
+  if (found != hashes.end()) return found->second;
+  return hashes[path] = hash_of(load_corpus(path));
+}
 
 std::vector<std::string> all_flags(const Trial& trial) {
   std::vector<std::string> flags = trial.flags;
@@ -250,9 +282,10 @@ Json key_of(const Trial& trial) {
     stages.push_back(Json::object({{"begin", stage.begin}, {"concepts", stage.concepts}}));
   }
   for (const auto& concepts : trial.followed) followed.push_back(concepts);
-  return Json::object({{"engine_version", engine_version()},
+  return Json::object({{"program", program_hash()},
                        {"configuration", configuration},
-                       {"corpus", config.corpus ? Json(*config.corpus) : Json()},
+                       {"corpus", config.corpus ? Json(corpus_hash(*config.corpus)) : Json()},
+                       {"device", config.device},
                        {"stages", stages},
                        {"followed", followed},
                        {"follow_every", trial.follow_every},

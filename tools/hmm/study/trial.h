@@ -35,7 +35,8 @@ struct Trial {
   std::string name() const;
 };
 
-// What the trial is, whoever runs it: equal keys give equal results.
+// What the trial is, whoever runs it: equal keys give equal results. Holds the program's hash and
+// the corpus file's, so that neither may change unseen. Reads the file once a process.
 Json key_of(const Trial& trial);
 
 // Called now and then with the number of steps done.
@@ -44,9 +45,10 @@ using TrialProgress = std::function<void(int64_t steps)>;
 // The configuration that the flags come to. Throws UsageError naming the trial.
 HmmConfig config_of(const Trial& trial);
 
-// Trains and tests. Measures of StudyRun, and of a timed one: step_us (median of a step in the
-// phase that monitoring runs in), steady_step_us (behind it), observe_us, decide_us, edit_us (means
-// over the phase's steps), window_bytes, model_bytes, optimizer_bytes. Throws Error.
+// Trains and tests. Measures of StudyRun, and of a timed one: means over the steps that the policy
+// monitors (step_us, observe_us, decide_us, edit_us) and over the others (steady_step_us); edits
+// and the time of each (edit_each_us); window_bytes, which monitoring keeps, model_bytes,
+// optimizer_bytes and expert_bytes, which a split copies. Throws Error.
 StudyRun run_trial(const Trial& trial, const TrialProgress& progress = {});
 
 // Floating-point operations of a forward pass over one token, at full context: two for each
