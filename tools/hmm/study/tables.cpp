@@ -115,7 +115,7 @@ Columns staged(std::string_view title, std::string_view page_title, std::string_
   return columns;
 }
 
-// Columns in groups: what does not fit a terminal's width stands there in tables below one another.
+// Columns in groups, a table each: all of them would be wider than a terminal or a page.
 std::vector<Columns> groups_for(const StudyResults& results, bool page) {
   const auto plain = [page](std::string title, std::string page_title, std::string measure,
                             int decimals) {
@@ -244,6 +244,41 @@ TextTable text_table(const StudyResults& results, const Columns& columns, bool n
   return table;
 }
 
+void write_group(Markup& page, const StudyResults& results, Columns columns) {
+  // A column that is empty throughout says nothing.
+  std::erase_if(columns, [&](const StudyColumn& column) {
+    return std::ranges::all_of(results.cells,
+                               [&](const StudyCell& cell) { return column.text(cell).empty(); });
+  });
+  const auto is_reference = [&](const StudyCell& cell) {
+    return std::ranges::find(results.comparisons, cell.name, &StudyComparison::against) !=
+           results.comparisons.end();
+  };
+  page.open("div", {{"class", "scroll"}}).open("table", {{"class", "cells"}});
+  page.open("thead").open("tr").element("th", {{"scope", "col"}}, "");
+  for (const StudyColumn& column : columns) {
+    page.element("th", {{"scope", "col"}}, column.page_title);
+  }
+  page.close().close().open("tbody");
+  for (const StudyFamily& family : families_of(results)) {
+    page.open("tr", {{"class", "group"}});
+    page.element("td", {{"colspan", fmt::format("{}", columns.size() + 1)}},
+                 family_title(family.name));
+    page.close();
+    for (const StudyCell* cell : family.cells) {
+      page.open("tr", {{"class", is_reference(*cell) ? "ours" : ""}});
+      page.element("td", {}, short_label(*cell));
+      for (const StudyColumn& column : columns) {
+        const std::string text = column.text(*cell);
+        page.element("td", {{"class", text.ends_with("\u2008") ? "noise" : ""}},
+                     text.empty() ? kMissing : text);
+      }
+      page.close();
+    }
+  }
+  page.close().close().close();
+}
+
 }  // namespace
 
 std::string estimate_text(const Estimate& estimate, int decimals) {
@@ -341,43 +376,11 @@ std::string study_table(const StudyResults& results, const Terminal& terminal) {
 }
 
 void write_study_table(Markup& page, const StudyResults& results) {
-  Columns columns = {seeds()};
-  for (const Columns& group : groups_for(results, true)) {
-    columns.insert(columns.end(), group.begin(), group.end());
+  for (Columns& columns : groups_for(results, true)) {
+    columns.insert(columns.begin(), seeds());
+    columns.push_back(published());
+    write_group(page, results, std::move(columns));
   }
-  columns.push_back(published());
-  // A column that is empty throughout says nothing.
-  std::erase_if(columns, [&](const StudyColumn& column) {
-    return std::ranges::all_of(results.cells,
-                               [&](const StudyCell& cell) { return column.text(cell).empty(); });
-  });
-  const auto is_reference = [&](const StudyCell& cell) {
-    return std::ranges::find(results.comparisons, cell.name, &StudyComparison::against) !=
-           results.comparisons.end();
-  };
-  page.open("div", {{"class", "scroll"}}).open("table", {{"class", "cells"}});
-  page.open("thead").open("tr").element("th", {{"scope", "col"}}, "");
-  for (const StudyColumn& column : columns) {
-    page.element("th", {{"scope", "col"}}, column.page_title);
-  }
-  page.close().close().open("tbody");
-  for (const StudyFamily& family : families_of(results)) {
-    page.open("tr", {{"class", "group"}});
-    page.element("td", {{"colspan", fmt::format("{}", columns.size() + 1)}},
-                 family_title(family.name));
-    page.close();
-    for (const StudyCell* cell : family.cells) {
-      page.open("tr", {{"class", is_reference(*cell) ? "ours" : ""}});
-      page.element("td", {}, short_label(*cell));
-      for (const StudyColumn& column : columns) {
-        const std::string text = column.text(*cell);
-        page.element("td", {{"class", text.ends_with("\u2008") ? "noise" : ""}},
-                     text.empty() ? kMissing : text);
-      }
-      page.close();
-    }
-  }
-  page.close().close().close();
   std::string note =
       several_seeds(results)
           ? "Means over the row's seeds ± half of the 95% interval (Student's t); (n) behind a "

@@ -49,7 +49,7 @@ const StudyCell* reference_of(const StudyResults& results);
 // The table in text, with a line of explanation below it; ends in a newline.
 std::string study_table(const StudyResults& results, const Terminal& terminal);
 
-// The <table>, in an element that scrolls.
+// The <table>s, each in an element that scrolls, and the explanation.
 void write_study_table(Markup& page, const StudyResults& results);
 
 }  // namespace offshoot
