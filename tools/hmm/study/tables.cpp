@@ -133,7 +133,7 @@ std::vector<Columns> groups_for(const StudyResults& results, bool page) {
                                  plain("reaction", "Reaction, steps", "reaction_steps", 0)});
     Columns losses = staged("loss", "Loss of stage {}, nats", "loss", 3, page);
     losses.insert(losses.end(), {plain("forgetting", "Forgetting, nats", "forgetting", 3),
-                                 compared("Difference of it\u2007\u2008", "forgetting", 3)});
+                                 compared("Difference of that\u2007\u2008", "forgetting", 3)});
     return {growth, losses};
   }
   if (results.study == "noise") {
