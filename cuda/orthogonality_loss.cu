@@ -9,17 +9,6 @@ constexpr int kFinalThreads = 512;  // of 1024 the division would spill register
 // Partners of a row whose part in its gradient is added up in registers.
 constexpr int kPartners = 8;
 
-constexpr double kLeastSquare = 1e-8;
-
-// f(s) = s / (s + 1e-8)^2, and its derivative.
-__device__ __forceinline__ double share_of(double s) {
-  return s / ((s + kLeastSquare) * (s + kLeastSquare));
-}
-__device__ __forceinline__ double share_slope(double s) {
-  const double sum = s + kLeastSquare;
-  return (kLeastSquare - s) / (sum * sum * sum);
-}
-
 // In every thread of the team.
 template <class Team, class T>
 __device__ __forceinline__ double product_of(const Team& team, const T* a, const T* b, int64_t D) {

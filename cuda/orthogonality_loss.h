@@ -11,7 +11,28 @@
 #include "cuda/bfloat16.h"
 #include "cuda/stream.h"
 
+// For g++ and nvcc alike.
+#ifdef __CUDACC__
+#define OFFSHOOT_ANYWHERE __host__ __device__
+#else
+#define OFFSHOOT_ANYWHERE
+#endif
+
 namespace offshoot::cuda {
+
+// Added to what a projection is divided by.
+inline constexpr double kLeastSquare = 1e-8;
+
+// f(s) = s / (s + 1e-8)^2, and its derivative.
+OFFSHOOT_ANYWHERE inline double share_of(double s) {
+  return s / ((s + kLeastSquare) * (s + kLeastSquare));
+}
+OFFSHOOT_ANYWHERE inline double share_slope(double s) {
+  const double sum = s + kLeastSquare;
+  return (kLeastSquare - s) / (sum * sum * sum);
+}
+
+#undef OFFSHOOT_ANYWHERE
 
 struct OrthogonalityPlan {
   int64_t N = 0;

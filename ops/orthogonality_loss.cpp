@@ -11,14 +11,8 @@ namespace offshoot {
 namespace {
 
 constexpr std::string_view kName = "orthogonality_loss";
-constexpr double kLeastSquare = 1e-8;
-
-// f(s) = s / (s + 1e-8)^2, and its derivative.
-double share_of(double s) { return s / ((s + kLeastSquare) * (s + kLeastSquare)); }
-double share_slope(double s) {
-  const double sum = s + kLeastSquare;
-  return (kLeastSquare - s) / (sum * sum * sum);
-}
+using cuda::share_of;
+using cuda::share_slope;
 
 void check(const Tensor& y, const Routing& routing) {
   check_float(kName, "y", y);
@@ -33,11 +27,6 @@ void check(const Tensor& y, const Routing& routing) {
 struct Saved {
   Tensor squares, couplings;  // [R] f64
 };
-
-template <class T>
-double dot_of(const T* a, const T* b, int64_t D) {
-  return sum_of<double>(D, [a, b](int64_t d) { return double{a[d]} * double{b[d]}; });
-}
 
 // Calls f(n, rows, count) for every token, in parallel; `rows` are those of its `count` pairs.
 template <class F>
@@ -62,10 +51,10 @@ void forward(const Tensor& y, const Routing& routing, const Saved& saved, const 
   each_token(routing, D, [=](int64_t, const int32_t* rows, int64_t count) {
     for (int64_t j = 0; j < count; ++j) {
       const T* const x_j = x + rows[j] * D;
-      squares[rows[j]] = dot_of(x_j, x_j, D);
+      squares[rows[j]] = double_dot(x_j, x_j, D);
       couplings[rows[j]] = 0;
       for (int64_t k = 0; k < j; ++k) {
-        const double product = dot_of(x_j, x + rows[k] * D, D);
+        const double product = double_dot(x_j, x + rows[k] * D, D);
         couplings[rows[j]] += product * product;
         couplings[rows[k]] += product * product;
       }
@@ -98,7 +87,7 @@ void backward(const Tensor& y, const Routing& routing, const Saved& saved, const
                    if (k == j) continue;
                    const T* const x_k = x + rows[k] * D;
                    const double shares = share_of(s_j) + share_of(squares[rows[k]]);
-                   axpy(static_cast<T>(factor * dot_of(x_j, x_k, D) * shares), x_k, dx_j, D);
+                   axpy(static_cast<T>(factor * double_dot(x_j, x_k, D) * shares), x_k, dx_j, D);
                  }
                }
              });

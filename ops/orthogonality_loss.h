@@ -6,8 +6,7 @@
 // Shapes   y [R, D], rows in expert order as dispatch_tokens gives them (ops/permute.h), D >= 1; a
 //          scalar. A row that pads an expert's has no part in it: zeros in dy.
 // Types    f32 or f64; on CUDA f32 or bf16, with the loss in f32. Products are summed in float64,
-// on
-//          CUDA in float32.
+//          on CUDA in float32.
 // Saved    y, the routing, and by row s and sum_k c^2 (f64). Backward adds into dy.
 // Repeat   the same bits for any thread count. On CUDA sums run in an order that the sizes fix.
 // Throws   Error when shapes or devices do not fit, or there is no token.

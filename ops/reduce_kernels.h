@@ -58,6 +58,12 @@ template <class T>
   return sum_of<T>(n, [x, y](int64_t i) { return x[i] * y[i]; });
 }
 
+// The dot product with products and sum in float64.
+template <class T>
+[[gnu::always_inline]] inline double double_dot(const T* x, const T* y, int64_t n) {
+  return sum_of<double>(n, [x, y](int64_t i) { return double{x[i]} * double{y[i]}; });
+}
+
 // The largest element; NaN where one of them is NaN is not promised.
 template <class T>
 [[gnu::always_inline]] inline T row_max(const T* x, int64_t n) {

@@ -20,11 +20,6 @@ void check(std::string_view op, const Tensor& x) {
   check_rows(op, "x", x);
 }
 
-template <class T>
-double dot_of(const T* a, const T* b, int64_t D) {
-  return sum_of<double>(D, [a, b](int64_t d) { return double{a[d]} * double{b[d]}; });
-}
-
 // Calls f(r) for every row, in parallel.
 template <class F>
 void each_row(int64_t R, int64_t D, F f) {
@@ -40,7 +35,7 @@ void norms_of(const Tensor& x, const Tensor& norms) {
   const T* const rows = x.data<T>();
   double* const to = norms.data<double>();
   each_row(row_count(x), D,
-           [=](int64_t r) { to[r] = std::sqrt(dot_of(rows + r * D, rows + r * D, D)); });
+           [=](int64_t r) { to[r] = std::sqrt(double_dot(rows + r * D, rows + r * D, D)); });
 }
 
 template <class T>
@@ -81,7 +76,7 @@ void normalize_backward(const Tensor& out, const Tensor& norms, const Tensor& do
   T* const grad = dx.grad.data<T>();
   each_row(row_count(out), D, [=, overwrite = dx.overwrite](int64_t r) {
     const bool is_short = norm[r] < kLeastNorm;
-    const double along = is_short ? 0.0 : dot_of(y + r * D, g + r * D, D);
+    const double along = is_short ? 0.0 : double_dot(y + r * D, g + r * D, D);
     const double divisor = is_short ? kLeastNorm : norm[r];
     for (int64_t i = r * D; i < (r + 1) * D; ++i) {
       accumulate(grad[i], static_cast<T>((g[i] - along * y[i]) / divisor), overwrite);

@@ -236,11 +236,15 @@ StudyResults drift(int64_t seeds) {
             "Two concepts, then a third, then two more: does growth answer, how soon, and are the "
             "early concepts forgotten less than by a fixed pool of the same final size?",
             3000, seeds);
-  for (const bool replay : {true, false}) {
-    const std::string family = replay ? "old concepts stay" : "new concepts only";
+  for (const auto& [regime, family] : {std::pair("replay", "old concepts stay"),
+                                       {"new", "new concepts only"},
+                                       {"none", "nothing arrives"}}) {
+    const bool arrives = regime != std::string("none");
+    const bool replay = regime != std::string("new");
     for (const std::string policy : {"mass-reference", "mass-paper", "dynmoe", "fixed"}) {
-      StudyCell& cell = demo.cell(policy + (replay ? "-replay" : "-new"), policy + ", " + family,
-                                  family, {{"stage_2", 1000}, {"stage_3", 2000}});
+      StudyCell& cell =
+          demo.cell(fmt::format("{}-{}", policy, regime), fmt::format("{}, {}", policy, family),
+                    family, {{"stage_2", 1000}, {"stage_3", 2000}});
       const bool fixed = policy == "fixed";
       demo.measure(cell, {1.9, fixed ? 14. : policy == "dynmoe" ? 9. : 14., 3, 0.6, 0.1}, 0.8);
       if (!fixed) demo.grow(cell, 4, 80, policy == "mass-reference" ? 2300 : 1500);
@@ -249,7 +253,7 @@ StudyResults drift(int64_t seeds) {
           for (int stage = 0; stage < 3; ++stage) {
             const double begun = stage * 1000, over = replay ? 1e9 : begun + 1000;
             double loss = 3.0 - 0.9 * (1 - std::exp(-step / 60.0)) - (stage == 0 ? 0.0 : -0.35);
-            if (step > begun)
+            if (step > begun && (arrives || stage == 0))
               loss -= (stage == 0 ? 0.35 : 0.6) * (1 - std::exp(-(step - begun) / 220.0));
             if (step > over) loss += (fixed ? 0.55 : 0.48) * (1 - std::exp(-(step - over) / 150.0));
             if (step == 0) loss = 3.95;
@@ -273,7 +277,17 @@ StudyResults drift(int64_t seeds) {
       }
     }
   }
-  return demo.finish({"forgetting", "test_loss"}, "mass-reference-replay");
+  StudyResults& results = demo.results_;
+  for (const StudyCell& cell : results.cells) {
+    const std::string against = "mass-reference" + cell.name.substr(cell.name.rfind('-'));
+    if (cell.name == against) continue;
+    for (const char* measure : {"forgetting", "test_loss"}) {
+      const StudyCell& reference = *results.find(against);
+      results.comparisons.push_back(
+          {measure, cell.name, against, cell_difference(cell, reference, measure)});
+    }
+  }
+  return demo.finish({}, "");
 }
 
 StudyResults noise(int64_t seeds) {
@@ -330,7 +344,10 @@ StudyResults overhead(int64_t seeds) {
         m["steady_step_us"] = 2250 + 9 * K + 30 * demo.noise();
         m["observe_us"] = method == "dynmoe" ? 1.5 : 20 + 1.2 * K + demo.noise();
         m["decide_us"] = method == "dynmoe" ? 0.1 : 8 + 0.1 * K;
-        m["edit_us"] = 3 + 0.02 * K;
+        m["edits"] = K == 32 ? 0 : 5;
+        m["edit_us"] = 0.01 * m["edits"] * K;
+        m["edit_each_us"] = K == 32 ? kNaN : 3 * K + demo.noise();
+        m["expert_bytes"] = 4 * 4200;
         m["window_bytes"] = method == "dynmoe" ? 8. * K : 2 * 60 * 8. * K;
         m["model_bytes"] = 4 * (30000 + 4200. * K);
         m["optimizer_bytes"] = 2 * m["model_bytes"];

@@ -156,26 +156,111 @@ TEST(StudyTable, HasTheDifferenceAndThePapersFigures) {
   const StudyResults results = demo_study("paper");
   const std::string table = study_table(results, Terminal(false, false, 80));
   const StudyCell* dynmoe = results.find("dynmoe-off");
-  const std::string loss = estimate_text(dynmoe->estimates.at("test_loss"), 4);
+  std::string loss = estimate_text(dynmoe->estimates.at("test_loss"), 4);
+  loss.erase(loss.find(' '), 1);
   const size_t line = table.find("temperature off");
   ASSERT_NE(line, std::string::npos);
   const std::string row = table.substr(line, table.find('\n', line) - line);
   EXPECT_TRUE(holds(row, loss)) << row;
-  EXPECT_TRUE(holds(row, " *")) << row;
+  EXPECT_TRUE(holds(row, "* ")) << row;
   EXPECT_TRUE(holds(table, "the paper: test loss 2.18, k 4.7"));
   EXPECT_TRUE(holds(table, "the paper: test loss 2.15, K 12.4, k 3.9"));
   const std::string page = study_page(results);
   for (const std::string_view title :
-       {"Paper: loss / K / k", "Difference", "JSD entity / property"}) {
+       {"Paper: loss / K / k", "Difference", "JSD entity", "JSD property", "Seeds"}) {
     EXPECT_TRUE(holds(page, title)) << title;
   }
 }
 
+// A table's rows of cells, in text.
+std::vector<std::string> rows_of(const StudyResults& results) {
+  std::istringstream table(study_table(results, Terminal(false, false, 80)));
+  std::vector<std::string> rows;
+  for (std::string line; std::getline(table, line);) {
+    const bool of_cell =
+        line.starts_with("  ") && !holds(line, "the paper:") && !holds(line, " seeds ");
+    if (of_cell) rows.push_back(line);
+  }
+  return rows;
+}
+
+TEST(StudyTable, EveryRowHasItsSeedsAndItsIntervals) {
+  for (const std::string study : {"paper", "ablate", "drift", "noise", "overhead", "need"}) {
+    const StudyResults results = demo_study(study, 3);
+    const std::string text = study_table(results, Terminal(false, false, 80));
+    EXPECT_TRUE(holds(text, " seeds ")) << study;
+    EXPECT_TRUE(holds(text, "95% interval, Student's t")) << study;
+    int64_t with_interval = 0;
+    for (const std::string& row : rows_of(results)) with_interval += holds(row, "±") ? 1 : 0;
+    EXPECT_GE(with_interval,
+              std::ranges::count_if(results.cells,
+                                    [](const StudyCell& cell) { return !cell.runs.empty(); }))
+        << study;
+    const std::string page = study_page(results);
+    EXPECT_TRUE(holds(page, "<th scope=\"col\">Seeds</th>")) << study;
+    // Every number in the page's table but counts of seeds has its interval.
+    const size_t body = page.find("<tbody>");
+    for (size_t at = page.find("<td class=\"\">", body); at != std::string::npos;
+         at = page.find("<td class=\"\">", at + 1)) {
+      const size_t from = at + 13;
+      const std::string cell = page.substr(from, page.find('<', from) - from);
+      const bool number = cell.find_first_of(".") != std::string::npos && !holds(cell, " / ");
+      EXPECT_TRUE(!number || holds(cell, "±")) << study << " " << cell;
+    }
+    // One seed has none, and says so.
+    const std::string one = study_table(demo_study(study, 1), Terminal(false, false, 80));
+    EXPECT_FALSE(holds(one, "±")) << study;
+    EXPECT_TRUE(holds(one, "One seed: no intervals.")) << study;
+  }
+}
+
+TEST(StudyTable, AFigureOfFewerSeedsSaysSo) {
+  StudyResults results = demo_study("overhead", 3);
+  results.cells[0].runs[1].measures["edit_each_us"] = kNaN;
+  estimate_all(results);
+  EXPECT_TRUE(holds(study_table(results, Terminal(false, false, 80)), " (2)"));
+  EXPECT_TRUE(holds(study_page(results), " (2)</td>"));
+  EXPECT_FALSE(holds(study_page(demo_study("overhead", 3)), " (2)</td>"));
+}
+
+TEST(StudyTable, DriftIsComparedWithinItsRegime) {
+  const StudyResults results = demo_study("drift", 3);
+  const std::string page = study_page(results);
+  EXPECT_EQ(count(page, "<tr class=\"ours\">"), 2 * 3);
+  EXPECT_TRUE(holds(page, "against the reference row of each block (blue)"));
+  EXPECT_TRUE(holds(study_table(results, Terminal(false, false, 80)),
+                    "against the reference row of each block."));
+  // Nothing joins a control's data.
+  EXPECT_EQ(count(page, ">stage 2<"), 2 * 2 * 4);
+}
+
+TEST(StudyTable, TheLargestPoolTriedIsACeiling) {
+  const StudyResults results = demo_study("need", 3);
+  EXPECT_EQ(experts_needed_text(results, *results.find("C10-needed")), "20 or more");
+  EXPECT_EQ(experts_needed_text(results, *results.find("C1-needed")), "8");
+  EXPECT_EQ(experts_needed_text(results, *results.find("C1-dynmoe")), "");
+  EXPECT_TRUE(holds(study_page(results), "20 or more</td>"));
+}
+
+TEST(StudyTable, RatiosAreTakenRunByRun) {
+  StudyCell cell;
+  for (const double part : {1., 2., 6.}) {
+    StudyRun run;
+    run.measures = {{"part", part}, {"whole", 2 * part * part}};
+    cell.runs.push_back(run);
+  }
+  EXPECT_NEAR(ratio_of(cell, "part", "whole", 6).mean, (3 + 1.5 + 0.5) / 3, 1e-12);
+  EXPECT_NEAR(ratio_of(cell, "part", "", 2).mean, 6, 1e-12);
+  EXPECT_EQ(ratio_of(cell, "other", "whole").n, 0);
+}
+
 TEST(StudyTable, TextsOfEstimates) {
-  EXPECT_EQ(estimate_text({5, 1.88641, 0.0031, 1.88, 1.9}, 4), "1.8864 ±0.0031");
+  EXPECT_EQ(estimate_text({5, 1.88641, 0.0031, 1.88, 1.9}, 4), "1.8864 ±0.0100");
   EXPECT_EQ(estimate_text({1, 2, kNaN, kNaN, kNaN}, 2), "2.00");
   EXPECT_EQ(estimate_text({0, kNaN, kNaN, kNaN, kNaN}, 2), kMissing);
-  EXPECT_EQ(estimate_text({3, 2366.4, 12.2, 0, 1}, 0), "2,366 ±12");
+  EXPECT_EQ(estimate_text({3, 2366.4, 5.8, 2342, 2390.8}, 0), "2,366 ±24");
+  // Two seeds may tell next to nothing.
+  EXPECT_EQ(estimate_text({2, 10.5, 99, -1247.4, 1268.4}, 1), "10.5 ±1,258");
   EXPECT_EQ(interval_text({3, -0.5, 0.1, -1, 0.25}, 2, true), "\u22120.50 [\u22121.00, +0.25]");
   EXPECT_EQ(interval_text({1, 0.5, kNaN, kNaN, kNaN}, 1, true), "+0.5");
 }

@@ -57,7 +57,7 @@ TEST(StudyResults, NothingOfARunIsLost) {
   run.experts = {{0, 8}, {271, 9}};
   run.events = {{GrowthEvent::Kind::expand, 270, "blocks.0.moe", 3, 8, 1e-5, -2e-4, kNaN, 9}};
   run.measures["flops_per_token"] = 1.0 / 3;
-  run.curves["test_loss"] = {{0, 3.9}, {50, kNaN}};
+  run.curves["loss_stage_1"] = {{0, 3.9}, {50, kNaN}};
   results.cells[0].flags = {"--topk", "2"};
   results.cells[0].numbers = {{"experts", 10}};
   results.cells[0].published = {{"test_loss", 2.15}};
@@ -72,8 +72,8 @@ TEST(StudyResults, NothingOfARunIsLost) {
   EXPECT_EQ(read.events[0].cosine, -2e-4);
   EXPECT_TRUE(std::isnan(read.events[0].gain));
   EXPECT_EQ(read.measure("flops_per_token"), 1.0 / 3);
-  EXPECT_EQ(read.curves.at("test_loss")[0].second, 3.9);
-  EXPECT_TRUE(std::isnan(read.curves.at("test_loss")[1].second));
+  EXPECT_EQ(read.curves.at("loss_stage_1")[0].second, 3.9);
+  EXPECT_TRUE(std::isnan(read.curves.at("loss_stage_1")[1].second));
   EXPECT_EQ(back.cells[0].flags, results.cells[0].flags);
   EXPECT_EQ(back.cells[0].numbers, results.cells[0].numbers);
   EXPECT_EQ(back.cells[0].published, results.cells[0].published);

@@ -75,6 +75,26 @@ std::string section(std::string_view title, FindingKind kind,
   return text.empty() ? text : fmt::format("\n## {}\n{}", title, text);
 }
 
+// What looking at many intervals does.
+std::string many_text(const std::vector<const StudyResults*>& studies) {
+  size_t intervals = 0, beyond = 0;
+  for (const StudyResults* study : studies) {
+    for (const StudyComparison& comparison : study->comparisons) {
+      // A run compared with itself under another name differs by nothing.
+      if (!(comparison.difference.standard_error > 0)) continue;
+      ++intervals;
+      beyond += differs_from_zero(comparison.difference) ? 1 : 0;
+    }
+  }
+  std::string text =
+      " No correction for the number of comparisons is made: of differences that are none 5% leave "
+      "0 out by chance alone.";
+  if (intervals == 0) return text;
+  return fmt::format(
+      "{} Of the {} in the studies' results {} leave 0 out; about {} would if there were none.",
+      text, intervals, beyond, std::lround(0.05 * static_cast<double>(intervals)));
+}
+
 }  // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -110,7 +130,8 @@ std::string findings_markdown(const std::vector<StudyResults>& studies) {
       "# What held up on GINC\n\nGenerated from the results of the studies, not typed in: the "
       "sentences are chosen by the numbers. Numbers in brackets are 95% confidence intervals over "
       "the seeds; differences are taken seed by seed. A claim holds, or does not, when its "
-      "interval says so, and else cannot be told apart from noise.\n\n";
+      "interval says so, and else cannot be told apart from noise.";
+  text += many_text(ordered) + "\n\n";
   text += sources(ordered);
   if (std::ranges::any_of(ordered, [](const auto* study) { return study->quick; })) {
     text +=

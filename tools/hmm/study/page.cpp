@@ -46,7 +46,8 @@ void write_findings(Markup& page, const StudyResults& results) {
   if (findings.empty()) return;
   open_section(page, "What was found",
                "Sentences chosen by the numbers. In brackets: 95% confidence intervals over the "
-               "seeds; differences are taken seed by seed.");
+               "seeds; differences are taken seed by seed. No correction is made for their number: "
+               "of all that are without a difference 5% leave 0 out by chance.");
   page.open("ul", {{"class", "findings"}});
   for (const Finding& finding : findings) {
     page.open("li");
@@ -55,7 +56,8 @@ void write_findings(Markup& page, const StudyResults& results) {
           "span", {{"class", fmt::format("verdict {}", css_of(finding.verdict))}},
           finding.verdict == Verdict::unclear ? "Within the noise" : to_string(finding.verdict));
     } else {
-      page.element("span", {{"class", "verdict unclear"}}, "Open question");
+      page.element("span", {{"class", "verdict unclear"}},
+                   finding.kind == FindingKind::open ? "Open question" : "Not judged");
     }
     page.element("span", {{"class", "question"}},
                  finding.question + (finding.question.ends_with("?") ? " " : ". "));

@@ -10,8 +10,10 @@ namespace {
 
 constexpr std::array<const char*, 3> kColours = {"c1", "c2", "c3"};
 
+// None in the control, in which nothing arrives.
 std::vector<Band> stages_of(const StudyCell& cell) {
   std::vector<Band> stages;
+  if (nothing_arrives(cell)) return stages;
   for (int64_t stage = 2; stage <= 3; ++stage) {
     const double step = number_of(cell, fmt::format("stage_{}", stage));
     if (std::isfinite(step)) stages.push_back({step, step, fmt::format("stage {}", stage)});
@@ -102,9 +104,11 @@ void write_drift(Markup& page, const StudyResults& results) {
   }
   if (!losses.empty()) {
     share_y(losses, true);
-    open_section(page, "What is learned, and what is forgotten",
-                 "Test loss in nats a token on the concepts that came first, second and third. "
-                 "The dotted lines are the steps at which new concepts join the data.");
+    open_section(
+        page, "What is learned, and what is forgotten",
+        "Test loss in nats a token on the concepts that came first, second and third. "
+        "The dotted lines are the steps at which new concepts join the data; panels without "
+        "them are controls, in which nothing arrives.");
     write_figure(page, scatter_grid("Loss by stage over steps", losses, 2),
                  "Thick: mean over the seeds; thin: each seed. All panels share their axis; the "
                  "steep first losses above it are cut off. A curve that rises after its stage "
@@ -114,8 +118,12 @@ void write_drift(Markup& page, const StudyResults& results) {
   if (!experts.empty()) {
     share_y(experts, false);
     open_section(page, "Does K follow?");
-    write_figure(page, scatter_grid("Experts over steps", experts, 2),
-                 "K over the steps, a line each run.");
+    write_figure(
+        page, scatter_grid("Experts over steps", experts, 2),
+        "K over the steps, a line each run. Answered, in the table: the share of the later "
+        "stages in which any expert was made. That it was made for what arrived is more "
+        "than this says: the same share where nothing arrives stands in the control\u2019s "
+        "row.");
     page.close();
   }
 }

@@ -101,10 +101,12 @@ void write_chosen(Markup& page, const StudyResults& results) {
   if (y_range_of(plot).empty()) return;
   plot.x_ticks.assign(concepts.begin(), concepts.end());
   open_section(page, "Does K follow?");
-  write_figure(page, scatter_plot(plot),
-               "K at the end: means over the seeds with 95% intervals, single runs pale. K needed: "
-               "the smallest fixed pool that is about as good as the best one; the table says how "
-               "near. A policy that follows the data rises with that curve.");
+  write_figure(
+      page, scatter_plot(plot),
+      "K at the end: means over the seeds with 95% intervals, single runs pale. K needed: "
+      "the smallest fixed pool whose mean loss is within 0.01 nats of the best one\u2019s, "
+      "without an interval; the largest pool tried is a ceiling, and the table then says "
+      "\u201cor more\u201d. A policy that follows the data rises with that curve.");
   page.close();
 }
 

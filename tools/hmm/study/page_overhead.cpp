@@ -43,8 +43,10 @@ void write_time(Markup& page, const StudyResults& results) {
   if (plot.rows.empty()) return;
   open_section(page, "Time");
   write_figure(page, bar_plot(plot),
-               "Means over the steps in which the policy monitors, single decisions and edits "
-               "spread over all of them. The rest of a step is training.");
+               "Mean time over mean time of the steps in which the policy monitors; single "
+               "decisions and edits are spread over all of them. The rest of a step is training. "
+               "What one edit takes, and the bytes of the expert that a split copies, are in the "
+               "table.");
   ForestPlot steps;
   steps.description = "Microseconds of a training step";
   steps.panels = {{"While monitoring", "µs a step", true, false, "", 120},
@@ -62,8 +64,8 @@ void write_time(Markup& page, const StudyResults& results) {
   steps.groups = {group};
   page.element("h3", {}, "A step while the policy monitors, and after it has ended");
   write_figure(page, forest_plot(steps),
-               "Means over the runs with 95% intervals; the numbers are means and standard "
-               "errors. Pools differ in size before and after, so the two are no measure of "
+               "Means over the runs, of each run's mean step, with 95% intervals. Pools differ in "
+               "size before and after, so the two are no measure of "
                "monitoring alone.");
   page.close();
 }

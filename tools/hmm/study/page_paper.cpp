@@ -192,8 +192,8 @@ void write_jsd(Markup& page, const StudyResults& results) {
                "Jensen-Shannon divergence between the labels' use of the experts: 0 when every "
                "label is spread alike over them, ln K at most.");
   write_figure(page, forest_plot(plot),
-               "Means with 95% intervals; the numbers are means and standard errors. More experts "
-               "and fewer active ones leave room for more divergence, so compare cells of like K "
+               "Means with 95% intervals. More experts and fewer active ones leave room for more "
+               "divergence, so compare cells of like K "
                "and k.");
   page.close();
 }

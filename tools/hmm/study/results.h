@@ -28,7 +28,7 @@ struct StudyRun {
   std::vector<std::pair<int64_t, int64_t>> experts;  // (step, K), each change
   std::vector<GrowthEvent> events;                   // of the first layer
   int64_t initial_experts = 0;
-  // Curves over training steps by name, e.g. "test_loss".
+  // Curves over training steps by name, e.g. "loss_stage_1".
   std::map<std::string, std::vector<std::pair<double, double>>> curves;
 
   double measure(const std::string& name) const;  // NaN where there is none

@@ -11,7 +11,7 @@
 
 namespace offshoot {
 
-// "1.8864 ±0.0031", the mean and its standard error; only the mean where there is no error.
+// "1.8864 ±0.0061", the mean and half of its 95% interval; only the mean where there is none.
 std::string estimate_text(const Estimate& estimate, int decimals);
 
 // "−0.0123 [−0.0201, −0.0045]", the 95% interval behind the mean; only the mean where there is
@@ -21,8 +21,19 @@ std::string interval_text(const Estimate& estimate, int decimals, bool with_sign
 // NaN in all where the cell has no such measure.
 Estimate estimate_of(const StudyCell& cell, const std::string& measure);
 
+// Of unit * part / whole, run by run; without a name for `whole`, of unit * part.
+Estimate ratio_of(const StudyCell& cell, const std::string& part, const std::string& whole,
+                  double unit = 1);
+
+// "8", or "20 or more" where no larger pool was tried on as many concepts; empty where the cell
+// says nothing of experts that are needed.
+std::string experts_needed_text(const StudyResults& results, const StudyCell& cell);
+
 // A family's name as a title: "top-k" for "topk"; unknown ones as they are.
 std::string family_title(const std::string& family);
+
+// Whether a cell of the study of drift is a control, whose data stay the same.
+bool nothing_arrives(const StudyCell& cell);
 
 // Families in the order in which they first appear, each with its cells.
 struct StudyFamily {
@@ -31,13 +42,14 @@ struct StudyFamily {
 };
 std::vector<StudyFamily> families_of(const StudyResults& results);
 
-// What test losses are compared with, or else what anything is; null where nothing is compared.
+// What test losses are compared with, or else what anything is; the first where there are several,
+// null where nothing is compared.
 const StudyCell* reference_of(const StudyResults& results);
 
 // The table in text, with a line of explanation below it; ends in a newline.
 std::string study_table(const StudyResults& results, const Terminal& terminal);
 
-// The <table>, in an element that scrolls.
+// The <table>s, each in an element that scrolls, and the explanation.
 void write_study_table(Markup& page, const StudyResults& results);
 
 }  // namespace offshoot
