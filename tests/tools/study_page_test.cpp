@@ -145,6 +145,13 @@ TEST(StudyPage, SaysWhatIsLargerThanTheNoise) {
   EXPECT_FALSE(holds(study_page(demo_study("ablate", 1)), "list-title\">"));
 }
 
+TEST(StudyPage, AClaimThatIsNotJudgedIsNoOpenQuestion) {
+  const std::string paper = study_page(demo_study("paper", 3));
+  EXPECT_TRUE(holds(paper, "Not judged"));
+  EXPECT_FALSE(holds(paper, "Open question"));
+  EXPECT_TRUE(holds(study_page(demo_study("noise", 3)), "Open question"));
+}
+
 TEST(StudyPage, AQuickRunSaysSo) {
   StudyResults results = demo_study("need", 2);
   EXPECT_FALSE(holds(study_page(results), "A quick run"));
