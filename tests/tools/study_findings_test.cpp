@@ -297,6 +297,7 @@ TEST(StudyFindings, AnswersStandBesideTheControl) {
   EXPECT_TRUE(holds(text(1, 0.5, 0.01), "has a share higher by 0.50"));
   EXPECT_TRUE(holds(text(0.6, 0.5, 0.2), "not told apart from noise"));
   EXPECT_TRUE(holds(text(0.5, 0.5, 0), "makes one as often"));
+  EXPECT_TRUE(holds(text(1, 0.5, 0.4), "makes one in 50.0% [0.0%, 100.0%] of as many stages"));
   StudyResults alone = demo_study("drift", 3);
   std::erase_if(alone.cells, [](const StudyCell& cell) { return cell.name.ends_with("-none"); });
   EXPECT_TRUE(holds(finding_about(alone, "does growth answer").text, "no run without arrivals"));

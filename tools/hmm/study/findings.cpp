@@ -130,7 +130,8 @@ std::string findings_markdown(const std::vector<StudyResults>& studies) {
       "# What held up on GINC\n\nGenerated from the results of the studies, not typed in: the "
       "sentences are chosen by the numbers. Numbers in brackets are 95% confidence intervals over "
       "the seeds; differences are taken seed by seed. A claim holds, or does not, when its "
-      "interval says so, and else cannot be told apart from noise.";
+      "interval says so, and else cannot be told apart from noise. An interval without length "
+      "says that all seeds came to the same number, not that the next one will.";
   text += many_text(ordered) + "\n\n";
   text += sources(ordered);
   if (std::ranges::any_of(ordered, [](const auto* study) { return study->quick; })) {

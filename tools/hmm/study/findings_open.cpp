@@ -27,7 +27,9 @@ void open(std::vector<Finding>& findings, std::string question, std::string text
 std::string answered_text(const StudyCell& cell) {
   const Estimate e = estimate_of(cell, "answered");
   if (e.n < 2) return share_text(e.mean);
-  return fmt::format("{} [{}, {}]", share_text(e.mean), share_text(e.low), share_text(e.high));
+  // Of two or three seeds Student's interval may go beyond what a share can be.
+  return fmt::format("{} [{}, {}]", share_text(e.mean), share_text(std::max(e.low, 0.0)),
+                     share_text(std::min(e.high, 1.0)));
 }
 
 // --- drift --------------------------------------------------------------------------------------

@@ -384,7 +384,8 @@ void write_study_table(Markup& page, const StudyResults& results) {
   std::string note =
       several_seeds(results)
           ? "Means over the row's seeds ± half of the 95% interval (Student's t); (n) behind a "
-            "figure: over n seeds only. Two or three seeds give wide intervals."
+            "figure: over n seeds only. Two or three seeds give wide intervals, or ±0 where they "
+            "came to the same number, which the next one need not."
           : "One seed: no intervals.";
   if (reference_of(results) != nullptr) {
     note += fmt::format(
