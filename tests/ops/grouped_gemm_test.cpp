@@ -55,6 +55,12 @@ const Case kCases[] = {
     {"many_rows", {0, 241, 241, 500, 839}, 33, 19},
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 class GroupedLinearGradient : public ::testing::TestWithParam<Case> {};
 
 TEST_P(GroupedLinearGradient, MatchesCentralDifferences) {
@@ -62,6 +68,8 @@ TEST_P(GroupedLinearGradient, MatchesCentralDifferences) {
 }
 
 TEST_P(GroupedLinearGradient, OfTheReferenceMatchesCentralDifferences) {
+  // Plain loops over rows: more of them are more of the same, and take half a minute instrumented.
+  if (kSanitized && GetParam().offsets.back() > 100) GTEST_SKIP() << "too long under sanitizers";
   EXPECT_LT(testing::gradient_error(op_case(GetParam(), grouped_linear_reference)), 1e-6);
 }
 

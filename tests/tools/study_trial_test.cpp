@@ -126,12 +126,12 @@ TEST(Studies, PlansCanBeRun) {
       StudySettings settings;
       settings.quick = quick;
       settings.steps = quick ? 40 : study.steps;
-      settings.seeds = 2;
+      settings.seeds = 1;
       std::set<std::string> names;
       for (const CellPlan& plan : study.plan(settings)) {
         EXPECT_TRUE(names.insert(plan.cell.name).second) << plan.cell.name;
         EXPECT_FALSE(plan.cell.label.empty());
-        ASSERT_EQ(plan.trials.size(), 2u) << plan.cell.name;
+        ASSERT_EQ(plan.trials.size(), 1u) << plan.cell.name;
         for (const Trial& trial : plan.trials) {
           EXPECT_EQ(config_of(trial).steps, settings.steps) << trial.name();
           EXPECT_EQ(config_of(trial).seed, trial.seed);
@@ -147,7 +147,8 @@ TEST(Studies, ThePaperHasItsGrid) {
   EXPECT_EQ(plans.size(), 40u);
   int64_t steps = 0;
   for (const CellPlan& plan : plans) {
-    for (const Trial& trial : plan.trials) steps += config_of(trial).steps;
+    EXPECT_EQ(plan.trials.size(), 5u);
+    steps += 5 * config_of(plan.trials[0]).steps;
   }
   EXPECT_EQ(steps, 600000);
 }

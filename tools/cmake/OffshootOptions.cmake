@@ -7,6 +7,9 @@ option(OFFSHOOT_FUZZ "Build the fuzz targets; needs clang" OFF)
 option(OFFSHOOT_COMPILE_INSTALLED "Let a test compile every installed header alone" OFF)
 option(OFFSHOOT_PORTABLE "Build for any x86-64 instead of this machine's processor" OFF)
 set(OFFSHOOT_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize takes them: address,undefined or thread")
+option(OFFSHOOT_SANITIZE_LIGHT
+  "Leave out UBSan's checks that cost most and that AddressSanitizer mostly covers: null, vptr, object-size, alignment"
+  OFF)
 set(OFFSHOOT_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE OFFSHOOT_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(OFFSHOOT_CUDA_ARCHITECTURES "" CACHE STRING

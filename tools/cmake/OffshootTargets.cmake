@@ -27,6 +27,10 @@ if(OFFSHOOT_SANITIZE)
     -fsanitize=${OFFSHOOT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
     $<$<CXX_COMPILER_ID:GNU>:-Wno-error=maybe-uninitialized>)
   target_link_options(offshoot_flags INTERFACE -fsanitize=${OFFSHOOT_SANITIZE})
+  if(OFFSHOOT_SANITIZE_LIGHT AND OFFSHOOT_SANITIZE MATCHES undefined)
+    target_compile_options(offshoot_flags INTERFACE
+      -fno-sanitize=null,vptr,object-size,alignment)
+  endif()
 endif()
 target_compile_definitions(offshoot_flags INTERFACE
   $<$<CONFIG:Debug>:OFFSHOOT_POISON> $<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)

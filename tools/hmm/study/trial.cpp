@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <span>
 
@@ -231,8 +230,12 @@ class Run {
 const std::string& program_hash() {
   static const std::string hash = [] {
     std::ifstream in("/proc/self/exe", std::ios::binary);
-    const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-    return to_string(xxh3(std::as_bytes(std::span(bytes))));
+    Xxh3Stream stream;
+    std::vector<char> piece(size_t{1} << 20);
+    while (in.read(piece.data(), std::ssize(piece)) || in.gcount() > 0) {
+      stream.update(std::as_bytes(std::span(piece.data(), static_cast<size_t>(in.gcount()))));
+    }
+    return to_string(stream.digest());
   }();
   return hash;
 }
