@@ -15,6 +15,7 @@ void GrowthSink::add(const LayerRecord& record) {
   }
   for (size_t e = 0; e < tokens.size(); ++e) tokens_[layer][e] += tokens[e];
   policy_.see(layer, record);
+  if (next_ != nullptr) next_->add(record);
 }
 
 }  // namespace offshoot

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -40,10 +41,10 @@ struct GrowthEvent {
   std::string layer;
   int64_t source = -1;
   int64_t created = -1;
-  double p_value;
-  double cosine;
-  double gain;
-  int64_t experts;  // in the layer afterwards
+  double p_value = std::numeric_limits<double>::quiet_NaN();
+  double cosine = std::numeric_limits<double>::quiet_NaN();
+  double gain = std::numeric_limits<double>::quiet_NaN();
+  int64_t experts = 0;  // in the layer afterwards
 };
 std::string_view to_string(GrowthEvent::Kind kind);
 
@@ -104,15 +105,18 @@ class GrowthPolicy {
 
 // For a training loop of one's own: a context's sink that hands each layer's record to a policy and
 // counts the tokens that grow() asks for. One a step, for all its micro-batches; layers count in
-// the order in which they are first seen. On CUDA the host waits for every layer.
+// the order in which they are first seen. On CUDA the host waits for every layer. `next`, a sink of
+// your own for router losses, say, is told, too.
 class GrowthSink final : public LayerSink {
  public:
-  explicit GrowthSink(GrowthPolicy& policy) : policy_(policy) {}
+  explicit GrowthSink(GrowthPolicy& policy, LayerSink* next = nullptr)
+      : policy_(policy), next_(next) {}
   void add(const LayerRecord& record) override;
   const std::vector<std::vector<int64_t>>& tokens() const { return tokens_; }
 
  private:
   GrowthPolicy& policy_;
+  LayerSink* next_;
   std::vector<const MoeLayer*> layers_;
   std::vector<std::vector<int64_t>> tokens_;
 };

@@ -57,8 +57,9 @@ class HmmProgramTest : public FileTest {
 };
 
 TEST_F(HmmProgramTest, EveryMethodRuns) {
-  for (const std::string method : {"mass", "topk", "topp", "dense"}) {
-    const Outcome run = quick("--method " + method + " --out " + method);
+  for (const std::string method : {"mass", "topk", "topp", "gmoe", "dynmoe", "sigmoid", "dense"}) {
+    const std::string topk = method == "dense" ? "" : " --shared-hidden 4";
+    const Outcome run = quick("--method " + method + topk + " --out " + method);
     ASSERT_EQ(run.status, 0) << run.error;
     EXPECT_EQ(run.error, "");
     EXPECT_TRUE(contains(run.out, "exact Bayes floor")) << run.out;

@@ -35,11 +35,16 @@ void expect_whole(const std::string& page, const std::string& which) {
 }
 
 void expect_narrow(const StudyResults& results) {
-  std::istringstream table(study_table(results, Terminal(false, false, 80)));
-  for (std::string line; std::getline(table, line);) {
-    EXPECT_LE(columns_of(line), 100) << line;
-    EXPECT_EQ(line, displayable(line));
+  for (const int width : {80, 100, 160}) {
+    std::istringstream table(study_table(results, Terminal(true, false, width)));
+    for (std::string line; std::getline(table, line);) {
+      EXPECT_LE(columns_of(line), width) << line;
+      EXPECT_EQ(line, displayable(line));
+    }
   }
+  // A pipe gets all of it.
+  const std::string whole = study_table(results, Terminal(false, false, 80));
+  EXPECT_FALSE(holds(whole, "More columns"));
 }
 
 int64_t count(const std::string& page, std::string_view text) {

@@ -140,6 +140,23 @@ std::string error_of(const Json& json) {
   return "";
 }
 
+TEST(StudyResults, WhatContradictsItselfIsRefused) {
+  StudyResults twice = small(), stranger = small(), empty = small();
+  twice.cells[1].name = "a";
+  stranger.cells[1].runs[2].seed = 77;
+  empty.cells.clear();
+  for (const auto& [results, text] : {std::pair(&twice, "got a twice"),
+                                      {&stranger, "b: got a run of seed 77"},
+                                      {&empty, "none"}}) {
+    try {
+      study_results_from_json(to_json(*results));
+      ADD_FAILURE() << "expected an error that says " << text;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(StudyResults, ErrorsNameTheMember) {
   const Json good = to_json(small());
   const auto without = [&](const std::string& key) {

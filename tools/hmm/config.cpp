@@ -289,8 +289,9 @@ void HmmOptions::check_experts() const {
 
 // A loss on what is not there.
 void HmmOptions::check_dense() const {
-  for (const char* flag : {"--balance-loss", "--z-loss", "--importance-loss", "--load-loss",
-                           "--diversity-loss", "--orthogonality-loss", "--variance-loss"}) {
+  for (const char* flag :
+       {"--shared-hidden", "--balance-loss", "--z-loss", "--importance-loss", "--load-loss",
+        "--diversity-loss", "--orthogonality-loss", "--variance-loss"}) {
     if (options_.source(flag) == OptionSource::command_line) {
       options_.refuse(flag, "got one with --method dense, expected a method with experts");
     }

@@ -2,6 +2,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/parallel.h"
 #include "tools/hmm/config.h"
@@ -18,12 +19,21 @@ CommandLine command_line(int argc, char** argv) {
   return command;
 }
 
+[[noreturn]] void refuse_command(const std::string& word) {
+  std::vector<std::string> commands{"findings"};
+  for (const Study& study : studies()) commands.emplace_back(study.name);
+  const std::string near = nearest(word, commands);
+  throw UsageError(fmt::format("[offshoot-hmm] {}: unknown command{}; see --help", word,
+                               near.empty() ? "" : fmt::format(", the nearest is {}", near)));
+}
+
 int run(int argc, char** argv) {
   if (argc > 1) {
     if (std::string_view(argv[1]) == "findings") return run_findings(argc - 1, argv + 1);
     if (const Study* study = find_study(argv[1])) {
       return run_study(*study, argc - 1, argv + 1, command_line(argc, argv).all);
     }
+    if (argv[1][0] != '-') refuse_command(argv[1]);
   }
   HmmConfig config;
   HmmOptions options(config);

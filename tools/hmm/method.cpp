@@ -103,7 +103,7 @@ std::vector<std::string> idle_flags(const HmmConfig& config,
     std::initializer_list<const char*> flags;
     bool used;
   };
-  const Use uses[] = {{{"--experts", "--shared-hidden"}, experts},
+  const Use uses[] = {{{"--experts"}, experts},
                       {{"--max-experts"}, config.grows()},
                       {{"--topk"}, experts && chooses_k(config)},
                       {{"--p"}, top_p},

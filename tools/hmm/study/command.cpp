@@ -42,8 +42,10 @@ class StudyCommand {
   }
 
   bool parse(int argc, const char* const* argv) {
-    Options options(fmt::format("offshoot-hmm {}", study_.name),
-                    fmt::format("{}. {}", study_.title, study_.question));
+    Options options(
+        fmt::format("offshoot-hmm {}", study_.name),
+        fmt::format("{}{} {}", study_.title,
+                    std::string_view(study_.title).ends_with('?') ? "" : ".", study_.question));
     options.add("--seeds", &flags_.seeds, fmt::format("runs of a cell [{}]", study_.seeds))
         .at_least(1);
     options.add("--steps", &flags_.steps, fmt::format("training steps a run [{}]", study_.steps))
@@ -54,7 +56,8 @@ class StudyCommand {
                           : "runs side by side, each on one processor [all processors]")
         .at_least(1)
         .at_most(4096);
-    options.add("--only", &flags_.only, "cells to run: a name, in which * stands for anything");
+    options.add("--only", &flags_.only,
+                "cells to run: a name, in which * stands for anything; --only list names them");
     options.add("--flags", &flags_.flags,
                 "flags of offshoot-hmm for every run, as one text: \"--documents 50\"");
     options.add("--out", &flags_.out, "folder of all results, also of what is not finished");
@@ -82,12 +85,13 @@ class StudyCommand {
     set_num_threads(1);  // no thread may live where processes are forked
     const std::vector<CellPlan> first = chosen(study_.plan(settings_));
     if (first.empty()) {
-      throw UsageError(
-          fmt::format("[offshoot-hmm {}] --only: got {}, expected a cell's name, such "
-                      "as {}",
-                      study_.name, flags_.only, study_.plan(settings_).front().cell.name));
+      std::string names;
+      for (const CellPlan& plan : study_.plan(settings_)) names += " " + plan.cell.name;
+      throw UsageError(fmt::format("[offshoot-hmm {}] --only: got {}, expected one of{}",
+                                   study_.name, flags_.only, names));
     }
     const OutputFolder out(flags_.out);
+    check_folder(out.path("results.json"), first.size());
     say_what_comes(first);
     StudyResults results = empty_results();
     try {
@@ -109,7 +113,31 @@ class StudyCommand {
   std::vector<CellPlan> chosen(std::vector<CellPlan> plans) const {
     std::erase_if(plans,
                   [&](const CellPlan& plan) { return !matches(plan.cell.name, flags_.only); });
+    for (const CellPlan& plan : plans) {
+      if (plan.refused.empty()) continue;
+      throw UsageError(
+          fmt::format("[offshoot-hmm {}] --flags: got {}, which cell {} sets itself; "
+                      "--only leaves cells out",
+                      study_.name, plan.refused, plan.cell.name));
+    }
     return plans;
+  }
+
+  // Another study's results are not this one's to replace.
+  void check_folder(const std::string& file, size_t cells) const {
+    if (!std::filesystem::exists(file)) return;
+    const Json there = Json::read_file(file);
+    const Json* name = there.find("study");
+    if (name == nullptr || *name != Json(study_.name)) {
+      throw UsageError(
+          fmt::format("[offshoot-hmm {}] --out: got {}, which has the results of {}, "
+                      "expected a folder of its own",
+                      study_.name, flags_.out, name == nullptr ? "something else" : name->dump()));
+    }
+    if (const Json* before = there.find("cells");
+        before != nullptr && before->size() > static_cast<int64_t>(cells)) {
+      fmt::print("{} has {} cells; these {} will take their place\n", file, before->size(), cells);
+    }
   }
 
   int jobs() const {
@@ -118,8 +146,9 @@ class StudyCommand {
   }
 
   void say_what_comes(const std::vector<CellPlan>& plans) const {
-    fmt::print("{}: {} cells, {} seeds each, {} steps a run; {} run{} at a time\n", study_.title,
-               plans.size(), settings_.seeds, settings_.steps, jobs(), jobs() == 1 ? "" : "s");
+    fmt::print("{}: {} cells, {} seed{} each, {} steps a run; {} run{} at a time\n", study_.title,
+               plans.size(), settings_.seeds, settings_.seeds == 1 ? "" : "s", settings_.steps,
+               jobs(), jobs() == 1 ? "" : "s");
     std::fflush(stdout);
   }
 

@@ -47,8 +47,11 @@ std::vector<Stage> stages_of(const StudySettings& settings, const Regime& regime
 }
 
 Flags arm_flags(const StudySettings& settings) {
-  Flags flags{
-      {"--schedule", "constant"}, {"--lr", "0.001"}, {"--experts", "4"}, {"--max-experts", "40"}};
+  Flags flags{{"--hmms", "10"},
+              {"--schedule", "constant"},
+              {"--lr", "0.001"},
+              {"--experts", "4"},
+              {"--max-experts", "40"}};
   flags.set("--phase-end", settings.steps).set("--adapt-until", settings.steps);
   if (!settings.quick)
     flags.set("--documents", int64_t{60}).set("--window", int64_t{60}).set("--warmup", int64_t{30});

@@ -43,11 +43,8 @@ constexpr Setting kSettings[] = {
 };
 
 CellPlan arm(const StudySettings& settings, const Setting& setting, bool shift) {
-  Flags flags{{"--method", "mass"},
-              {"--schedule", "constant"},
-              {"--experts", "4"},
-              {"--max-experts", "32"},
-              {"--stopping", "off"}};
+  Flags flags{{"--hmms", "10"},   {"--method", "mass"},    {"--schedule", "constant"},
+              {"--experts", "4"}, {"--max-experts", "32"}, {"--stopping", "off"}};
   flags.set("--phase-end", settings.steps);
   if (!settings.quick) {
     flags.set("--documents", int64_t{60}).set("--window", kWindow).set("--warmup", kWarmup);

@@ -1,6 +1,8 @@
 // Results as JSON: to_json and study_results_from_json of results.h.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "engine/error.h"
 #include "mass/trace.h"
@@ -146,6 +148,21 @@ StudyComparison comparison_of(const Json& json) {
 constexpr std::string_view kFormat = "offshoot-study";
 constexpr int64_t kVersion = 1;
 
+// What no study writes.
+void check(const StudyResults& results) {
+  if (results.cells.empty()) fail("study", "cells: got none, expected at least one");
+  std::set<std::string> names;
+  for (const StudyCell& cell : results.cells) {
+    if (!names.insert(cell.name).second) {
+      fail("study", "cells: got {} twice, expected each once", cell.name);
+    }
+    for (const StudyRun& run : cell.runs) {
+      if (std::ranges::find(results.seeds, run.seed) != results.seeds.end()) continue;
+      fail("study", "{}: got a run of seed {}, expected one of the study's", cell.name, run.seed);
+    }
+  }
+}
+
 }  // namespace
 
 Json to_json(const StudyResults& results) {
@@ -181,6 +198,7 @@ StudyResults study_results_from_json(const Json& json) {
   results.seeds = list_from(json.at("seeds"), integer_of);
   results.cells = list_from(json.at("cells"), cell_of);
   results.comparisons = list_from(json.at("comparisons"), comparison_of);
+  check(results);
   return results;
 }
 

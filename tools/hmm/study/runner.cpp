@@ -70,7 +70,7 @@ struct Runner::Child {
   pid_t process;
   FileDescriptor pipe;
   int64_t steps = 0;
-  int64_t all_steps = 0;
+  int64_t all_steps = 0, reused = 0;
   std::string unread = {};  // of a line that has not ended
   std::string result = {};
   std::string error = {};
@@ -80,7 +80,12 @@ struct Runner::Child {
 Runner::Runner(RunnerOptions options, std::FILE* stream, TrialFunction function)
     : options_(std::move(options)), stream_(stream), function_(std::move(function)) {
   if (options_.jobs < 1) fail(kName, "jobs: got {}, expected at least 1", options_.jobs);
-  if (!options_.folder.empty()) std::filesystem::create_directories(options_.folder);
+  if (options_.folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(options_.folder, error);
+  if (error) {
+    fail(kName, "{}: cannot be made: {}", options_.folder, describe_errno(error.value()));
+  }
 }
 
 Runner::~Runner() { kill_all(); }
@@ -94,7 +99,7 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
   std::vector<size_t> waiting;
   std::map<std::string, size_t> first;  // trial with that key
   std::vector<size_t> twin(trials.size());
-  int64_t all_steps = 0;
+  int64_t all_steps = 0, reused = 0;
   for (size_t i = 0; i < trials.size(); ++i) {
     const int64_t steps = config_of(trials[i]).steps;
     all_steps += steps;
@@ -103,12 +108,13 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
       waiting.push_back(i);
       continue;
     }
+    if (twin[i] == i) ++reused;
     steps_done_ += steps;
     ++trials_done_;
   }
   progress_ = std::make_unique<Progress>(stream_, Terminal(stream_), all_steps, steps_done_);
-  if (trials_done_ > 0) {
-    progress_->event(fmt::format("{} of {} runs are there already", trials_done_, trials_known_));
+  if (reused > 0) {
+    progress_->event(fmt::format("{} of {} runs are there already", reused, std::ssize(first)));
   }
   for (auto next = waiting.begin(); next != waiting.end() || !children_.empty();) {
     while (next != waiting.end() && std::ssize(children_) < options_.jobs) {

@@ -81,11 +81,8 @@ Flags StudySettings::base() const {
 
 CellPlan plan_cell(const StudySettings& settings, std::string name, std::string label,
                    std::string family, const Flags& flags, std::map<std::string, double> numbers) {
-  if (const std::string both = settings.flags.common(flags); !both.empty()) {
-    throw UsageError(
-        fmt::format("[offshoot-hmm] --flags: got {}, which cell {} sets itself", both, name));
-  }
   CellPlan plan;
+  plan.refused = settings.flags.common(flags);
   plan.cell.name = std::move(name);
   plan.cell.label = std::move(label);
   plan.cell.family = std::move(family);

@@ -51,10 +51,10 @@ struct StudySettings {
 struct CellPlan {
   StudyCell cell;
   std::vector<Trial> trials;
+  std::string refused = {};  // a flag of the user's that the cell sets itself
 };
 
-// A cell whose trials differ in nothing but the seed. `flags` go on top of settings.base(). Throws
-// UsageError when the user gave one of them.
+// A cell whose trials differ in nothing but the seed. `flags` go on top of settings.base().
 CellPlan plan_cell(const StudySettings& settings, std::string name, std::string label,
                    std::string family, const Flags& flags, std::map<std::string, double> numbers);
 

@@ -12,7 +12,17 @@ namespace offshoot {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kTextWidth = 100;
+constexpr size_t kFewestColumns = 3;
+
+int64_t longest_line(std::string_view text) {
+  int64_t longest = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    longest = std::max(longest, columns_of(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return longest;
+}
 
 struct StudyColumn {
   std::string title;       // on a terminal
@@ -363,15 +373,22 @@ const StudyCell* reference_of(const StudyResults& results) {
 }
 
 std::string study_table(const StudyResults& results, const Terminal& terminal) {
-  const int64_t width =
-      terminal.interactive() ? std::min<int64_t>(terminal.width(), kTextWidth) : kTextWidth;
+  const int64_t width = text_width(terminal);  // 0: as wide as it comes, into a pipe or a file
   std::string text;
+  bool dropped = false;
   for (Columns& columns : groups_for(results, false)) {
     columns.insert(columns.begin(), seeds());
     const bool first = text.empty();
+    // Rather a column less than labels that look alike.
+    while (width > 0 && columns.size() > kFewestColumns &&
+           longest_line(text_table(results, columns, first).render(terminal, 0, 0)) > width) {
+      columns.pop_back();
+      dropped = true;
+    }
     text += fmt::format("{}{}", first ? "" : "\n",
                         text_table(results, columns, first).render(terminal, 0, width));
   }
+  if (dropped) text += terminal.dim("More columns: on a wider terminal, and in page.html.") + '\n';
   return text + terminal.dim(explanation(results));
 }
 
