@@ -157,7 +157,8 @@ class StudyCommand {
     results.study = study_.name;
     results.title = study_.title;
     results.question = study_.question;
-    results.command = command_;
+    // As it would be called anywhere: the folder of the program is this machine's.
+    results.command = command_.substr(command_.rfind('/', command_.find(' ')) + 1);
     results.engine_version = engine_version();
     results.steps = settings_.steps;
     results.quick = settings_.quick;
