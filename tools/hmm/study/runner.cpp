@@ -67,6 +67,7 @@ void say(int pipe, char what, const std::string& text) {
 struct Runner::Child {
   const Trial* trial;
   size_t index;
+  std::string key;
   pid_t process;
   FileDescriptor pipe;
   int64_t steps = 0;
@@ -99,17 +100,20 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
   std::vector<size_t> waiting;
   std::map<std::string, size_t> first;  // trial with that key
   std::vector<size_t> twin(trials.size());
+  std::vector<std::string> keys;
+  std::vector<int64_t> steps;
   int64_t all_steps = 0, reused = 0;
   for (size_t i = 0; i < trials.size(); ++i) {
-    const int64_t steps = config_of(trials[i]).steps;
-    all_steps += steps;
-    twin[i] = first.emplace(key_of(trials[i]).dump(), i).first->second;
-    if (twin[i] == i && !reuse(trials[i], results[i])) {
+    keys.push_back(key_of(trials[i]).dump());
+    steps.push_back(config_of(trials[i]).steps);
+    all_steps += steps[i];
+    twin[i] = first.emplace(keys[i], i).first->second;
+    if (twin[i] == i && !reuse(keys[i], results[i])) {
       waiting.push_back(i);
       continue;
     }
     if (twin[i] == i) ++reused;
-    steps_done_ += steps;
+    steps_done_ += steps[i];
     ++trials_done_;
   }
   progress_ = std::make_unique<Progress>(stream_, Terminal(stream_), all_steps, steps_done_);
@@ -118,7 +122,7 @@ std::vector<StudyRun> Runner::run(const std::vector<Trial>& trials) {
   }
   for (auto next = waiting.begin(); next != waiting.end() || !children_.empty();) {
     while (next != waiting.end() && std::ssize(children_) < options_.jobs) {
-      start(trials[*next], *next);
+      start(trials[*next], *next, keys[*next], steps[*next]);
       ++next;
     }
     wait_for_news();
@@ -146,9 +150,9 @@ std::string file_of(const std::string& folder, const std::string& key) {
 
 }  // namespace
 
-bool Runner::reuse(const Trial& trial, StudyRun& run) const {
+bool Runner::reuse(const std::string& key, StudyRun& run) const {
   if (options_.folder.empty()) return false;
-  const std::string key = key_of(trial).dump(), file = file_of(options_.folder, key);
+  const std::string file = file_of(options_.folder, key);
   if (!std::filesystem::exists(file)) return false;
   try {
     const Json kept = Json::read_file(file);
@@ -161,16 +165,15 @@ bool Runner::reuse(const Trial& trial, StudyRun& run) const {
   }
 }
 
-void Runner::start(const Trial& trial, size_t index) {
+void Runner::start(const Trial& trial, size_t index, const std::string& key, int64_t steps) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail(kName, "no pipe: {}", describe_errno(errno));
   FileDescriptor from_child(ends[0]);
   const FileDescriptor to_parent(ends[1]);
-  const int64_t steps = config_of(trial).steps;
   const pid_t parent = ::getpid(), process = ::fork();
   if (process < 0) fail(kName, "no process: {}", describe_errno(errno));
   if (process == 0) be_child(ends[1], parent, trial, function_);
-  children_.push_back({&trial, index, process, std::move(from_child), 0, steps});
+  children_.push_back({&trial, index, key, process, std::move(from_child), 0, steps});
 }
 
 void Runner::wait_for_news() {
@@ -217,9 +220,8 @@ void Runner::end(Child& child) {
     const Json run = Json::parse(child.result, child.trial->name());
     (*results_)[child.index] = study_run_from_json(run);
     if (options_.folder.empty()) return;
-    const Json key = key_of(*child.trial), kept = Json::object({{"key", key}, {"run", run}});
-    write_file(file_of(options_.folder, key.dump()),
-               kept.dump(-1, Json::NonFinite::as_null) + '\n');
+    const Json kept = Json::object({{"key", Json::parse(child.key)}, {"run", run}});
+    write_file(file_of(options_.folder, child.key), kept.dump(-1, Json::NonFinite::as_null) + '\n');
     return;
   }
   if (child.error.empty()) {

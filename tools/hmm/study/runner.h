@@ -42,8 +42,8 @@ class Runner {
  private:
   struct Child;
 
-  bool reuse(const Trial& trial, StudyRun& run) const;
-  void start(const Trial& trial, size_t index);
+  bool reuse(const std::string& key, StudyRun& run) const;
+  void start(const Trial& trial, size_t index, const std::string& key, int64_t steps);
   void wait_for_news();
   void hear(Child& child);
   void end(Child& child);
